@@ -1,0 +1,180 @@
+//! The door of the evaluator: runs a tree over one snapshot.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use mytsdb_storage::Snapshot;
+use mytsdb_storage::read::ReadError;
+
+use crate::annotation::Annotations;
+use crate::parse::ast::Expr;
+use crate::value::Value;
+
+/// Settings of the evaluator, with Prometheus' names and defaults.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How far back an instant selector looks.
+    pub lookback_ms: i64,
+    /// Step of subqueries that name none.
+    pub default_subquery_step_ms: i64,
+    /// Most bytes that the samples of one query may take in memory.
+    pub query_bytes_max: usize,
+    /// Whether `__name__` is dropped at the very end instead of at each node.
+    pub delayed_name_removal: bool,
+    /// Threads that one query may use.
+    pub thread_count: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback_ms: 5 * 60_000,
+            default_subquery_step_ms: 60_000,
+            query_bytes_max: 1 << 30,
+            delayed_name_removal: false,
+            thread_count: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Why a query was stopped from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The client went away or an operator stopped it.
+    Canceled,
+    /// It took longer than it may.
+    TimedOut,
+}
+
+/// A switch that stops a query; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation {
+    state: Arc<AtomicU8>,
+}
+
+impl Cancellation {
+    /// Stops the query; the first reason counts.
+    pub fn cancel(&self, reason: CancelReason) {
+        let code = match reason {
+            CancelReason::Canceled => 1,
+            CancelReason::TimedOut => 2,
+        };
+        let _first_wins = self.state.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Why the query must stop, if it must.
+    #[inline]
+    pub fn reason(&self) -> Option<CancelReason> {
+        match self.state.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(CancelReason::Canceled),
+            _ => Some(CancelReason::TimedOut),
+        }
+    }
+}
+
+/// Why a query failed. Displays Prometheus' texts where Prometheus has one.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// The query itself cannot be evaluated (matching errors, duplicate label sets, bad parameters …).
+    #[error("{0}")]
+    Execution(String),
+    /// It was stopped by its client.
+    #[error("query was canceled in expression evaluation")]
+    Canceled,
+    /// It took longer than it may.
+    #[error("query timed out in expression evaluation")]
+    TimedOut,
+    /// It needs more memory than it may have.
+    #[error(
+        "query processing would load too many samples into memory in query execution: {needed} bytes needed, the limit is {limit}{selector}"
+    )]
+    TooManyBytes {
+        /// Bytes needed, as far as known.
+        needed: usize,
+        /// Bytes allowed.
+        limit: usize,
+        /// ` by selector …`, or empty.
+        selector: String,
+    },
+    /// A part of PromQL that is not there yet.
+    #[error("{0} is not supported yet")]
+    Unsupported(String),
+    /// Stored data is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Facts about one evaluation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryStats {
+    /// Samples that selectors read.
+    pub samples_read: u64,
+    /// Most bytes that samples took at one time.
+    pub peak_bytes: u64,
+}
+
+/// A result with the remarks about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryOutput {
+    /// The result.
+    pub value: Value,
+    /// Warnings and infos.
+    pub annotations: Annotations,
+    /// Facts about the evaluation.
+    pub stats: QueryStats,
+}
+
+/// Evaluates trees over snapshots. Holds no data; cheap to share.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+impl Engine {
+    /// Creates an engine.
+    pub fn new(options: EngineOptions) -> Self {
+        Self { options }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Evaluates `expr` at one time.
+    ///
+    /// # Errors
+    /// [`EvalError`].
+    pub fn instant(
+        &self,
+        snapshot: &Snapshot,
+        expr: &Expr,
+        time_ms: i64,
+        cancellation: &Cancellation,
+    ) -> Result<QueryOutput, EvalError> {
+        let _unused = (snapshot, expr, time_ms, cancellation);
+        Err(EvalError::Unsupported("evaluation".to_owned()))
+    }
+
+    /// Evaluates `expr` at `start_ms`, `start_ms + step_ms` … up to `end_ms`; the result is a matrix.
+    ///
+    /// # Units
+    /// All in milliseconds; `step_ms > 0`, `end_ms >= start_ms`.
+    ///
+    /// # Errors
+    /// [`EvalError`].
+    pub fn range(
+        &self,
+        snapshot: &Snapshot,
+        expr: &Expr,
+        start_ms: i64,
+        end_ms: i64,
+        step_ms: i64,
+        cancellation: &Cancellation,
+    ) -> Result<QueryOutput, EvalError> {
+        let _unused = (snapshot, expr, start_ms, end_ms, step_ms, cancellation);
+        Err(EvalError::Unsupported("evaluation".to_owned()))
+    }
+}

@@ -1,0 +1,14 @@
+//! PromQL: parse, check, evaluate. Synchronous; no I/O, no network, no clock.
+//!
+//! Way of a query: [`parse()`] text → [`parse::ast::Expr`] → [`Engine`] over one storage snapshot → [`QueryOutput`].
+//! Not here: HTTP and JSON (see the server's `prom_api`), how samples are stored (see `mytsdb_storage`).
+
+pub mod annotation;
+mod engine;
+pub mod parse;
+pub mod value;
+
+pub use annotation::{Annotation, Annotations, Severity};
+pub use engine::{CancelReason, Cancellation, Engine, EngineOptions, EvalError, QueryOutput, QueryStats};
+pub use parse::{ParseError, ParseOptions, parse};
+pub use value::{MatrixSeries, Value, VectorSample};

@@ -1,0 +1,34 @@
+//! From text to tree: lexer, Pratt parser, printer. Every node knows where it stands in the text.
+
+pub mod ast;
+mod error;
+
+pub use error::ParseError;
+
+use ast::Expr;
+
+/// What the parser accepts.
+#[derive(Debug, Clone)]
+pub struct ParseOptions {
+    /// Longest query in bytes.
+    pub query_bytes_max: usize,
+    /// Most tokens in a query.
+    pub token_count_max: usize,
+    /// Deepest nesting of expressions.
+    pub depth_max: usize,
+}
+
+impl Default for ParseOptions {
+    fn default() -> Self {
+        Self { query_bytes_max: 1 << 20, token_count_max: 200_000, depth_max: 1_000 }
+    }
+}
+
+/// Parses and type-checks a query.
+///
+/// # Errors
+/// [`ParseError`] with the position and Prometheus' text.
+pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
+    let _unused = options;
+    Err(ParseError::new(query, ast::Span { start: 0, end: 0 }, "parser is not here yet".to_owned()))
+}

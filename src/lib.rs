@@ -1,0 +1,5 @@
+//! The MyTSDB server: protocols at the rim, around the storage engine and PromQL.
+
+pub mod blocking;
+pub mod core;
+pub mod telemetry;

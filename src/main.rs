@@ -1,0 +1,3 @@
+//! The `mytsdb` binary.
+
+fn main() {}

@@ -1,0 +1,135 @@
+//! The write door's argument: distinct label sets plus columns.
+//!
+//! Input: what a protocol reader at the rim found, as borrowed columns. Output of a write: a [`WriteReport`].
+//! Not here: decoding of protocols, resolving of series (see `head`).
+
+use crate::model::{LabelSet, MetricMetadata};
+
+/// Gives the labels of a batch's series when the head meets a key for the first time.
+///
+/// Why: on the hot path labels are never parsed; the key alone finds the series.
+pub trait LabelSource: Sync {
+    /// Returns the labels of the series at `series_index` of the batch.
+    ///
+    /// # Errors
+    /// The reason why the series must be refused, in words for the sender.
+    fn labels(&self, series_index: usize) -> Result<LabelSet, String>;
+}
+
+impl LabelSource for [LabelSet] {
+    fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
+        self.get(series_index).cloned().ok_or_else(|| format!("no label set at index {series_index}"))
+    }
+}
+
+impl LabelSource for Vec<LabelSet> {
+    fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
+        self.as_slice().labels(series_index)
+    }
+}
+
+/// One write: series by key, samples as columns, grouped by series.
+///
+/// # Shape
+/// `keys`, `sample_ends`: `[series_count]`. Series `i` owns the samples `sample_ends[i-1]..sample_ends[i]` of
+/// `timestamps_ms` and `values` (both `[sample_count]`). A key may occur more than once.
+///
+/// # Units
+/// `timestamps_ms`: milliseconds since the Unix epoch, in any order.
+#[derive(Clone, Copy)]
+pub struct WriteBatch<'a> {
+    /// Per series: a key of [`crate::Storage::series_key`] over any bytes that determine the labels.
+    pub keys: &'a [u128],
+    /// Per series: end of its samples.
+    pub sample_ends: &'a [usize],
+    /// Sample times.
+    pub timestamps_ms: &'a [i64],
+    /// Sample values, bit-exact.
+    pub values: &'a [f64],
+    /// Asked for the labels of keys that are new.
+    pub labels: &'a dyn LabelSource,
+    /// Facts about metrics that came along.
+    pub metadata: &'a [MetricMetadata],
+}
+
+impl std::fmt::Debug for WriteBatch<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("WriteBatch")
+            .field("series_count", &self.keys.len())
+            .field("sample_count", &self.values.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why samples were refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The labels make no series.
+    #[error("invalid labels: {0}")]
+    InvalidLabels(String),
+    /// The sample is older than retention allows.
+    #[error("sample at {given_ms} ms is older than the retention limit {limit_ms} ms")]
+    TooOld {
+        /// The sample's time.
+        given_ms: i64,
+        /// The oldest time accepted.
+        limit_ms: i64,
+    },
+    /// The sample is too far ahead of the clock.
+    #[error("sample at {given_ms} ms is ahead of the clock by more than allowed, the limit is {limit_ms} ms")]
+    TooFarAhead {
+        /// The sample's time.
+        given_ms: i64,
+        /// The newest time accepted.
+        limit_ms: i64,
+    },
+    /// The tenant has as many series as it may.
+    #[error("series limit reached: {given} active series, the limit is {limit}")]
+    SeriesLimit {
+        /// Active series before this one.
+        given: usize,
+        /// Most active series.
+        limit: usize,
+    },
+}
+
+impl RejectReason {
+    /// A short fixed word for counters.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::InvalidLabels(_) => "invalid_labels",
+            Self::TooOld { .. } => "too_old",
+            Self::TooFarAhead { .. } => "too_far_ahead",
+            Self::SeriesLimit { .. } => "series_limit",
+        }
+    }
+}
+
+/// Samples of one series of the batch that were refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Index of the series in the batch.
+    pub series_index: usize,
+    /// How many of its samples.
+    pub sample_count: usize,
+    /// Why (for several samples: the first one's evidence).
+    pub reason: RejectReason,
+}
+
+/// What became of a batch: rejected samples are data, not an error.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteReport {
+    /// Samples accepted (identical repeats included).
+    pub accepted_sample_count: usize,
+    /// Samples refused, by series.
+    pub rejections: Vec<Rejection>,
+}
+
+impl WriteReport {
+    /// How many samples were refused.
+    pub fn rejected_sample_count(&self) -> usize {
+        self.rejections.iter().map(|rejection| rejection.sample_count).sum()
+    }
+}

@@ -1,0 +1,18 @@
+//! The one vocabulary of the engine: label sets, matchers, metadata, tenants, time ranges.
+//!
+//! Time is `i64` milliseconds since the Unix epoch; ranges are half-open `[start_ms, end_ms)`.
+//! Not here: anything of a protocol or of PromQL.
+
+mod label_set;
+mod matcher;
+mod metadata;
+mod stale;
+mod tenant;
+mod time_range;
+
+pub use label_set::{LabelSet, LabelSetBuilder, LabelSetError, Labels, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metadata::{MetricKind, MetricMetadata};
+pub use stale::{STALE_NAN_BITS, is_stale, stale_nan};
+pub use tenant::{TenantId, TenantIdError};
+pub use time_range::TimeRange;

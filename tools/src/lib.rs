@@ -1,0 +1,1 @@
+//! Tools around MyTSDB: seeding, load and replay.
