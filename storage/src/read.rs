@@ -16,6 +16,18 @@ pub enum ReadError {
         /// What was found.
         reason: String,
     },
+    /// A section of a block is not what was written.
+    #[error("corrupt block {path}: section {section} at byte {offset} of the file: {reason}")]
+    CorruptBlock {
+        /// The damaged file.
+        path: String,
+        /// The section's name in `docs/format/block.md`.
+        section: &'static str,
+        /// Offset inside the file.
+        offset: u64,
+        /// What was found.
+        reason: String,
+    },
 }
 
 /// Samples of one series as columns, ascending by time without repeats. Reuse it between series.
