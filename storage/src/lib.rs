@@ -19,5 +19,7 @@ mod snapshot;
 mod wal;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
-pub use engine::{Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError};
+pub use engine::{
+    Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError,
+};
 pub use snapshot::{Cardinality, Snapshot};

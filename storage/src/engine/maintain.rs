@@ -133,12 +133,13 @@ impl Storage {
         for tenant in self.all_tenants() {
             let Some(generation) = tenant.frozen() else { continue };
             let next_block_id = &mut maintenance.next_block_id;
-            let written = write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, || {
-                let id = *next_block_id;
-                *next_block_id += 1;
-                id
-            })
-            .map_err(|error| flush_failed(&tenant, &error))?;
+            let written =
+                write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, || {
+                    let id = *next_block_id;
+                    *next_block_id += 1;
+                    id
+                })
+                .map_err(|error| flush_failed(&tenant, &error))?;
             let blocks = written
                 .iter()
                 .map(|block| self.open_block(block))

@@ -92,7 +92,10 @@ impl Storage {
         let mut head = HeadReplay::default();
         let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
         if head.orphan_sample_count > 0 {
-            error!(sample_count = head.orphan_sample_count, "WAL has samples of series that it does not name");
+            error!(
+                sample_count = head.orphan_sample_count,
+                "WAL has samples of series that it does not name"
+            );
         }
         let tenants = restore_tenants(&mut blocks, head);
         let wal = WalWriter::open(&wal_dir, outcome.next_sequence, outcome.valid_bytes, options.wal_sync)

@@ -89,7 +89,8 @@ impl<'a> WritePlan<'a> {
         let is_inside =
             batch.timestamps_ms.iter().all(|time_ms| (window.oldest_ms..=window.newest_ms).contains(time_ms));
         let has_long_runs = batch.values.len() >= batch.keys.len().saturating_mul(2)
-            && (0..batch.keys.len()).any(|index| run_range(batch, index).len() >= ENCODED_RUN_SAMPLE_COUNT_MIN);
+            && (0..batch.keys.len())
+                .any(|index| run_range(batch, index).len() >= ENCODED_RUN_SAMPLE_COUNT_MIN);
         if is_inside && !has_long_runs && report.rejections.is_empty() {
             return Self {
                 series_refs: Cow::Borrowed(series_refs),
@@ -109,9 +110,10 @@ impl<'a> WritePlan<'a> {
             if is_inside || timestamps_ms.iter().all(|time_ms| window.refusal(*time_ms).is_none()) {
                 plan.add_run(*series_ref, timestamps_ms, values);
             } else {
-                report.rejections.extend(plan.add_inside(*series_ref, timestamps_ms, values, window).map(
-                    |(sample_count, reason)| Rejection { series_index, sample_count, reason },
-                ));
+                report.rejections.extend(
+                    plan.add_inside(*series_ref, timestamps_ms, values, window)
+                        .map(|(sample_count, reason)| Rejection { series_index, sample_count, reason }),
+                );
             }
         }
         Self {

@@ -115,7 +115,8 @@ impl Tenant {
     /// Takes the blocks with these ids out of the view; queries that hold them read on.
     pub(super) fn remove_blocks(&self, ids: &[u64]) {
         let mut state = self.state.write();
-        let kept: Vec<_> = state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
+        let kept: Vec<_> =
+            state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
         state.blocks = kept.into();
     }
 
@@ -164,7 +165,12 @@ impl Tenant {
         Ok(Some(lsn))
     }
 
-    fn append_metadata(&self, wal: &WalWriter, epoch: u32, metadata: &[MetricMetadata]) -> Result<Lsn, WalFailure> {
+    fn append_metadata(
+        &self,
+        wal: &WalWriter,
+        epoch: u32,
+        metadata: &[MetricMetadata],
+    ) -> Result<Lsn, WalFailure> {
         let mut builder = RecordBuilder::default();
         self.name_in(&mut builder, epoch);
         builder.metadata(self.number, metadata);

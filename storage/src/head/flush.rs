@@ -76,7 +76,8 @@ pub(crate) fn write_blocks(
                         vacant.insert((block, writer))
                     }
                 };
-                let inputs: Vec<ChunkInput<'_>> = same_day.iter().map(|part| chunk_input(&part.chunk)).collect();
+                let inputs: Vec<ChunkInput<'_>> =
+                    same_day.iter().map(|part| chunk_input(&part.chunk)).collect();
                 writer.add_series(labels, &inputs);
             }
         }

@@ -246,7 +246,9 @@ impl SeriesBuffer {
         let before = self.micro.capacity();
         codec.timestamps_ms.clear();
         let offsets_ms = &tail.offsets_ms[..tail.sample_count];
-        codec.timestamps_ms.extend(offsets_ms.iter().map(|offset| tail.base_ms.wrapping_add(i64::from(*offset))));
+        codec
+            .timestamps_ms
+            .extend(offsets_ms.iter().map(|offset| tail.base_ms.wrapping_add(i64::from(*offset))));
         codec.timestamp_bytes.clear();
         codec.value_bytes.clear();
         codec.encoder.encode_timestamps(&codec.timestamps_ms, &mut codec.timestamp_bytes);

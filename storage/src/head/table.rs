@@ -118,7 +118,8 @@ impl SeriesTable {
         // Misses carry the reference if only the epoch was old.
         let mut misses: Vec<(usize, Option<u32>)> = Vec::new();
         {
-            let shards: Vec<RwLockReadGuard<'_, KeyMap>> = self.keys.iter().map(|shard| shard.read()).collect();
+            let shards: Vec<RwLockReadGuard<'_, KeyMap>> =
+                self.keys.iter().map(|shard| shard.read()).collect();
             for (series_index, key) in batch.keys.iter().enumerate() {
                 let known = shards[key_shard(*key)].get(key);
                 match known {
@@ -153,7 +154,8 @@ impl SeriesTable {
                 Some(series_ref) => parsed.push((*series_index, Ok(*series_ref))),
                 None => match batch.labels.labels(*series_index) {
                     Ok(labels) if labels.is_empty() => {
-                        let reason = RejectReason::InvalidLabels("a series needs at least one label".to_owned());
+                        let reason =
+                            RejectReason::InvalidLabels("a series needs at least one label".to_owned());
                         resolution.rejected.push((*series_index, reason));
                     }
                     Ok(labels) => parsed.push((*series_index, Err(labels))),

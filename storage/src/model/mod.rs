@@ -6,6 +6,7 @@
 mod label_set;
 mod matcher;
 mod metadata;
+pub(crate) mod pattern;
 mod stale;
 mod tenant;
 mod time_range;

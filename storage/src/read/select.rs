@@ -6,8 +6,8 @@ use roaring::RoaringBitmap;
 
 use super::{ReadError, SeriesSet};
 use crate::block::reader::BlockReader;
-use crate::index::reader::LabelCache;
 use crate::head::{Generation, SeriesTable};
+use crate::index::reader::LabelCache;
 use crate::model::{LabelSet, Matcher, TimeRange};
 
 /// Where samples of a series come from.
@@ -79,7 +79,8 @@ pub(crate) fn visit_selected(
         let series_ids: Vec<u32> = match source {
             Source::Block(block) => block.select(matchers)?.into_iter().collect(),
             Source::Head(generation) => {
-                let mut refs: Vec<u32> = in_head.get_or_insert_with(|| table.select(matchers)).iter().collect();
+                let mut refs: Vec<u32> =
+                    in_head.get_or_insert_with(|| table.select(matchers)).iter().collect();
                 generation.retain_touching(&mut refs, range);
                 refs
             }

@@ -43,7 +43,8 @@ pub(super) fn segment_header(sequence: u64) -> Vec<u8> {
 /// Checks a segment's header and returns its sequence number.
 pub(super) fn read_segment_header(bytes: &[u8]) -> Result<u64, CodingError> {
     let mut cursor = Cursor::new(bytes);
-    let checked = bytes.get(..SEGMENT_HEADER_BYTES.saturating_sub(4)).ok_or_else(|| cursor.error("no header"))?;
+    let checked =
+        bytes.get(..SEGMENT_HEADER_BYTES.saturating_sub(4)).ok_or_else(|| cursor.error("no header"))?;
     if cursor.take(4)? != SEGMENT_MAGIC {
         return Err(cursor.error("no WAL segment"));
     }
@@ -138,7 +139,11 @@ impl RecordBuilder {
     }
 
     /// Adds series.
-    pub(crate) fn series<'l>(&mut self, tenant: u32, series: impl ExactSizeIterator<Item = (u32, &'l LabelSet)>) {
+    pub(crate) fn series<'l>(
+        &mut self,
+        tenant: u32,
+        series: impl ExactSizeIterator<Item = (u32, &'l LabelSet)>,
+    ) {
         self.framed(TYPE_SERIES, tenant, |out| {
             put_uvarint(out, series.len() as u64);
             for (series_ref, labels) in series {
@@ -217,7 +222,11 @@ impl RecordBuilder {
         else {
             return;
         };
-        assert!(body.len() <= RECORD_BYTES_MAX, "a record of {} bytes is longer than a reader takes", body.len());
+        assert!(
+            body.len() <= RECORD_BYTES_MAX,
+            "a record of {} bytes is longer than a reader takes",
+            body.len()
+        );
         let (length, crc) = header.split_at_mut(4);
         length.copy_from_slice(&(body.len() as u32).to_le_bytes());
         crc.copy_from_slice(&crc32c(body).to_le_bytes());
@@ -305,7 +314,8 @@ fn decode_samples(cursor: &mut Cursor<'_>) -> Result<SamplesView, CodingError> {
         view.series_refs.push(series_ref);
         view.sample_ends.push(view.timestamps_ms.len());
     }
-    let value_bytes = view.timestamps_ms.len().checked_mul(8).ok_or_else(|| cursor.error("too many samples"))?;
+    let value_bytes =
+        view.timestamps_ms.len().checked_mul(8).ok_or_else(|| cursor.error("too many samples"))?;
     let values = cursor.take(value_bytes)?;
     let (words, _) = values.as_chunks::<8>();
     view.values.extend(words.iter().map(|word| f64::from_bits(u64::from_le_bytes(*word))));
@@ -335,7 +345,8 @@ fn decode_metadata(cursor: &mut Cursor<'_>) -> Result<Vec<MetricMetadata>, Codin
     let mut metadata = Vec::with_capacity(count);
     for _ in 0..count {
         let metric = cursor.text()?.to_owned();
-        let kind = MetricKind::from_word(cursor.text()?).ok_or_else(|| cursor.error("unknown metric kind"))?;
+        let kind =
+            MetricKind::from_word(cursor.text()?).ok_or_else(|| cursor.error("unknown metric kind"))?;
         let unit = cursor.text()?.to_owned();
         let help = cursor.text()?.to_owned();
         metadata.push(MetricMetadata { metric, kind, unit, help });

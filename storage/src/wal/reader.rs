@@ -86,7 +86,12 @@ fn replay_segment(
 ) -> (usize, Option<CodingError>) {
     match read_segment_header(bytes) {
         Ok(found) if found == sequence => {}
-        Ok(_) => return (0, Some(CodingError { offset: 8, problem: "sequence number differs from the file's name" })),
+        Ok(_) => {
+            return (
+                0,
+                Some(CodingError { offset: 8, problem: "sequence number differs from the file's name" }),
+            );
+        }
         Err(damage) => return (0, Some(damage)),
     }
     let mut cursor = Cursor::new(bytes);

@@ -19,7 +19,8 @@ pub(super) fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>>
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let sequence = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| u64::from_str_radix(n, 16).ok());
+        let sequence =
+            name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| u64::from_str_radix(n, 16).ok());
         if let Some(sequence) = sequence {
             segments.push((sequence, entry.path()));
         }

@@ -63,7 +63,8 @@ fn concurrent_appends_are_all_acknowledged_and_all_there() {
     drop(wal);
     let (mut found, _) = replayed(directory.path(), 0);
     found.sort_unstable();
-    let expected: Vec<u32> = (0..8).flat_map(|thread| (0..50).map(move |index| thread * 1000 + index)).collect();
+    let expected: Vec<u32> =
+        (0..8).flat_map(|thread| (0..50).map(move |index| thread * 1000 + index)).collect();
     assert_eq!(found, expected);
 }
 
