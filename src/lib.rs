@@ -7,6 +7,7 @@ pub mod config;
 pub mod core;
 pub mod health;
 pub mod http;
+mod maintenance;
 pub mod prom_api;
 pub mod remote;
 pub mod server;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mytsdb_promql::{Engine, EngineOptions, ParseOptions};
-use mytsdb_storage::{OpenError, Storage, WriteError};
+use mytsdb_storage::{MaintainError, OpenError, Storage};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -17,6 +17,7 @@ use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::core::{Core, now_ms};
 use crate::http::{self, HttpState};
+use crate::maintenance;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
 
@@ -59,7 +60,7 @@ pub enum StartError {
 pub enum ShutdownError {
     /// The head could not be written to blocks; the WAL has it.
     #[error("cannot flush the storage: {0}")]
-    Flush(#[from] WriteError),
+    Flush(#[from] MaintainError),
     /// The thread that flushed the storage panicked; the panic is in the log.
     #[error("cannot flush the storage: internal error")]
     FlushPanicked,
@@ -118,6 +119,8 @@ impl Server {
 
         let core = Arc::new(open_core(&config, metrics).await?);
 
+        shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
+
         // Arrow Flight: bound to `config.arrow_addr` as soon as there is a service.
 
         // OTLP/gRPC: bound to `config.otlp_grpc_addr` as soon as there is a service.
@@ -149,7 +152,7 @@ impl Running {
         }
         let core = self.core;
         let closed = tokio::task::spawn_blocking(move || {
-            let outcome = core.storage.flush(now_ms());
+            let outcome = core.storage.close(now_ms());
             // The last owner closes the storage; a query that outlived its request may still hold it.
             drop(core);
             outcome

@@ -203,11 +203,12 @@ impl Storage {
         Ok(())
     }
 
-    /// Flushes and lets go of the data directory. Without it nothing is lost either: the WAL has it.
+    /// Flushes what is in memory, so that the next start has no WAL to replay. Without it nothing is lost either.
+    /// The data directory is let go when the last owner drops the storage.
     ///
     /// # Errors
     /// [`MaintainError`] if the flush fails; the WAL still has everything.
-    pub fn close(self, now_ms: i64) -> Result<(), MaintainError> {
+    pub fn close(&self, now_ms: i64) -> Result<(), MaintainError> {
         if self.stats().head_sample_count > 0 {
             self.flush(now_ms)?;
         }
