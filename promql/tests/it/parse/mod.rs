@@ -1,6 +1,8 @@
 //! The parser: language, messages, printing, limits; against Prometheus' corpus and another parser.
 
 mod corpus;
+mod errors;
+mod limits;
 
 use mytsdb_promql::parse::ast::{Expr, ExprKind};
 use mytsdb_promql::{ParseOptions, parse};
