@@ -38,6 +38,8 @@ pub(super) struct Parser<'q> {
     token_count_max: usize,
     depth: usize,
     depth_max: usize,
+    /// Nesting of the duration expression being parsed.
+    pub(super) duration_depth: usize,
     /// How many aggregations are open; syntax errors inside name them.
     aggregation_count: usize,
     operands: Vec<Expr>,
@@ -90,6 +92,7 @@ impl<'q> Parser<'q> {
             token_count_max: options.token_count_max,
             depth: 0,
             depth_max: options.depth_max,
+            duration_depth: 0,
             aggregation_count: 0,
             operands: Vec::new(),
         };
@@ -164,7 +167,7 @@ impl<'q> Parser<'q> {
     }
 
     /// Goes one level deeper; the caller goes back up with [`Self::leave`].
-    pub(super) fn enter(&mut self) -> Parsed<()> {
+    fn enter(&mut self) -> Parsed<()> {
         self.depth += 1;
         if self.depth > self.depth_max {
             let message = format!(
@@ -176,7 +179,7 @@ impl<'q> Parser<'q> {
         Ok(())
     }
 
-    pub(super) fn leave(&mut self) {
+    fn leave(&mut self) {
         self.depth -= 1;
     }
 
@@ -622,14 +625,22 @@ impl<'q> Parser<'q> {
 
     /// Parses ranges, offsets and other modifiers behind the operand on top.
     fn postfix(&mut self) -> Parsed<()> {
+        let depth = self.depth;
         loop {
             match self.token.kind {
-                TokenKind::LeftBracket => self.range_or_subquery()?,
+                TokenKind::LeftBracket => {
+                    // Each subquery makes the tree one level deeper, though nothing recurses here.
+                    self.enter()?;
+                    self.range_or_subquery()?;
+                }
                 TokenKind::Keyword(Keyword::Offset) => self.offset()?,
                 TokenKind::At => self.at()?,
                 TokenKind::Keyword(Keyword::Anchored) => self.extension(RangeExtension::Anchored)?,
                 TokenKind::Keyword(Keyword::Smoothed) => self.extension(RangeExtension::Smoothed)?,
-                _ => return Ok(()),
+                _ => {
+                    self.depth = depth;
+                    return Ok(());
+                }
             }
         }
     }
@@ -652,7 +663,8 @@ impl<'q> Parser<'q> {
                     }
                 }
                 self.advance()?;
-                self.reduce_subquery(range, step)
+                self.reduce_subquery(range, step);
+                Ok(())
             }
             _ => Err(self.unexpected("subquery or range", "\":\" or \"]\"")),
         }
@@ -676,26 +688,11 @@ impl<'q> Parser<'q> {
         Ok(())
     }
 
-    fn reduce_subquery(&mut self, range: Duration, step: Option<Duration>) -> Parsed<()> {
-        // A chain of subqueries nests without recursion here, but whoever walks the tree recurses.
-        self.count_subquery()?;
+    fn reduce_subquery(&mut self, range: Duration, step: Option<Duration>) {
         let expr = self.pop();
         let span = Span { start: expr.span.start, end: self.last_end };
         let kind = ExprKind::Subquery { expr: Box::new(expr), range, step, offset: Duration::ZERO, at: None };
         self.push(kind, span);
-        Ok(())
-    }
-
-    /// A subquery of a subquery is a type error, so that no chain of them is of use.
-    fn count_subquery(&self) -> Parsed<()> {
-        match self.operands.last() {
-            Some(Expr { kind: ExprKind::Subquery { .. } | ExprKind::MatrixSelector { .. }, span }) => {
-                let span = Span { start: span.start, end: self.last_end };
-                let message = "subquery is only allowed on instant vector, got matrix instead".to_owned();
-                Err(self.error(span, message))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn offset(&mut self) -> Parsed<()> {
