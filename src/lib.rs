@@ -2,4 +2,6 @@
 
 pub mod blocking;
 pub mod core;
+pub mod flight;
+mod grpc;
 pub mod telemetry;
