@@ -4,4 +4,5 @@ pub mod blocking;
 pub mod core;
 pub mod flight;
 mod grpc;
+pub mod otlp;
 pub mod telemetry;

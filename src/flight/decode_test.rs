@@ -214,7 +214,6 @@ fn every_number_and_time_type_is_stored_alike() {
         check(&DataType::Timestamp(unit, None), &DataType::Float64);
         check(&DataType::Timestamp(unit, Some("+02:00".into())), &DataType::Float64);
     }
-    check(&DataType::Date64, &DataType::Float64);
     for kind in [
         DataType::Float32,
         DataType::Int64,
@@ -228,6 +227,17 @@ fn every_number_and_time_type_is_stored_alike() {
     ] {
         check(&DataType::Timestamp(TimeUnit::Millisecond, None), &kind);
     }
+}
+
+#[test]
+fn dates_with_milliseconds_are_times() {
+    let fixture = Fixture::new();
+    let dates: ArrayRef = Arc::new(Date64Array::from(vec![NOW_MS + 7]));
+    fixture.put(
+        &Table::Metric("up".to_owned()),
+        &batch(vec![("timestamp", dates), ("value", doubles(&[Some(1.0)]))]),
+    );
+    assert_eq!(fixture.stored()[r#"{__name__="up"}"#], [(7, bits(1.0))]);
 }
 
 #[test]
