@@ -5,9 +5,12 @@
 pub mod blocking;
 pub mod config;
 pub mod core;
+mod grpc;
+mod maintenance;
+pub mod flight;
 pub mod health;
 pub mod http;
-mod maintenance;
+pub mod otlp;
 pub mod prom_api;
 pub mod remote;
 pub mod server;

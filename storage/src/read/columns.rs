@@ -28,8 +28,6 @@ pub(super) struct ReadScratch {
     pub(super) decoder: ChunkDecoder,
     pub(super) pieces: HeadPieces,
     pub(super) chunk_views: Vec<crate::block::reader::ChunkView>,
-    pub(super) merged_timestamps_ms: Vec<i64>,
-    pub(super) merged_values: Vec<f64>,
     /// The series set that the cache belongs to.
     pub(super) cache_owner: u64,
     /// By source and timestamp column: decoded times.

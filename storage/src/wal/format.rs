@@ -128,11 +128,6 @@ impl RecordBuilder {
         &self.buffer
     }
 
-    /// Forgets all records, keeping the memory.
-    pub(crate) fn clear(&mut self) {
-        self.buffer.clear();
-    }
-
     /// Adds the name of a tenant number.
     pub(crate) fn tenant(&mut self, tenant: u32, name: &str) {
         self.framed(TYPE_TENANT, tenant, |out| put_bytes(out, name.as_bytes()));
