@@ -5,6 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use crate::support::client::{call, escape};
+use crate::support::request::Series;
 use crate::support::{TestServer, now_ms};
 
 fn with_series() -> TestServer {
@@ -236,8 +237,7 @@ fn long_answers_are_compressed_when_the_client_can_read_that() {
     let names: Vec<String> = (0..500).map(|index| format!("metric_{index:03}")).collect();
     let labels: Vec<[(&str, &str); 1]> = names.iter().map(|name| [("__name__", name.as_str())]).collect();
     let samples = [(1.0, now_ms)];
-    let series: Vec<(&[(&str, &str)], &[(f64, i64)])> =
-        labels.iter().map(|labels| (&labels[..], &samples[..])).collect();
+    let series: Vec<Series<'_>> = labels.iter().map(|labels| (&labels[..], &samples[..])).collect();
     assert_eq!(server.write(&series).status, 204);
     let path = "/api/v1/label/__name__/values";
     let plain = server.get(path);
