@@ -1,10 +1,28 @@
-//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for.
+//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for, and being served.
 //!
 //! Not here: the protocols themselves.
 
+use std::future::Future;
+
 use mytsdb_storage::model::TenantId;
+use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::{Router, TcpIncoming};
+use tracing::error;
+
+/// Serves `routes` on `listener` until `stopping`, then finishes the calls that run.
+pub(crate) async fn serve(
+    protocol: &'static str,
+    listener: TcpListener,
+    routes: Router,
+    stopping: impl Future<Output = ()>,
+) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    if let Err(error) = routes.serve_with_incoming_shutdown(incoming, stopping).await {
+        error!(protocol, %error, "port is no longer served");
+    }
+}
 
 /// Finds the tenant of a call in the first of `keys` that the metadata holds; absent = `anonymous`.
 ///
