@@ -18,6 +18,10 @@ pub mod model;
 pub mod read;
 mod snapshot;
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use block::door::IndexDoor;
+
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
 pub use engine::{Commit, OpenError, Storage, StorageOptions, WalSync, WriteError};
 pub use snapshot::{Cardinality, Snapshot};
