@@ -26,7 +26,7 @@ use super::writer::BlockMeta;
 use crate::coding::{Cursor, crc32c};
 use crate::fs::disk::MappedFile;
 use crate::index::format::{Damage, GROUP_BYTES, SERIES_PER_GROUP, group};
-use crate::index::reader::{IndexBytes, IndexDirectory, IndexView, LabelCache};
+use crate::index::reader::{IndexBytes, IndexDirectory, IndexView};
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::read::ReadError;
 
@@ -166,20 +166,12 @@ impl BlockReader {
         self.index().select(matchers).map_err(|damage| self.damaged(damage))
     }
 
-    /// Returns the labels of one series. For many, [`BlockReader::labels_with`] is faster.
+    /// Returns the labels of one series.
     ///
     /// # Errors
     /// [`ReadError::CorruptBlock`]; also if there is no such series.
     pub(crate) fn labels(&self, series_id: u32) -> Result<LabelSet, ReadError> {
-        self.labels_with(series_id, &mut LabelCache::default())
-    }
-
-    /// Returns the labels of one series, reusing what is known from the one before. A cache serves one block.
-    ///
-    /// # Errors
-    /// As [`BlockReader::labels`].
-    pub(crate) fn labels_with(&self, series_id: u32, cache: &mut LabelCache) -> Result<LabelSet, ReadError> {
-        self.index().labels(series_id, cache).map_err(|damage| self.damaged(damage))
+        self.index().labels(series_id).map_err(|damage| self.damaged(damage))
     }
 
     /// Returns the label names of the series `within` (of all if `None`), sorted.
@@ -237,6 +229,11 @@ impl BlockReader {
     #[inline]
     pub(crate) fn values(&self, chunk: &ChunkView) -> Result<&[u8], ReadError> {
         self.chunk_bytes(chunk.values_offset, chunk.values_bytes)
+    }
+
+    /// Returns the name and length of every section.
+    pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Section::ALL.into_iter().map(|section| (section.name(), self.range(section).len() as u64))
     }
 
     fn index(&self) -> IndexView<'_> {

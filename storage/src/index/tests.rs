@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::format::{GROUP_BYTES, Group, SERIES_PER_GROUP};
 use super::memory::MemoryIndex;
-use super::reader::{IndexBytes, IndexDirectory, IndexView, LabelCache};
+use super::reader::{IndexBytes, IndexDirectory, IndexView};
 use super::writer::{IndexSections, IndexWriter};
 use crate::model::{LabelSet, MatchOp, Matcher};
 
@@ -171,12 +171,10 @@ proptest! {
     #[test]
     fn label_sets_come_back(sets in any_sets()) {
         let encoded = Encoded::new(&sets);
-        let mut cache = LabelCache::default();
         for (id, set) in sets.iter().enumerate() {
-            prop_assert_eq!(&encoded.view().labels(id as u32, &mut cache).unwrap(), set);
-            prop_assert_eq!(&encoded.view().labels(id as u32, &mut LabelCache::default()).unwrap(), set);
+            prop_assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
         }
-        prop_assert!(encoded.view().labels(sets.len() as u32, &mut cache).is_err());
+        prop_assert!(encoded.view().labels(sets.len() as u32).is_err());
     }
 
     #[test]
@@ -210,7 +208,7 @@ proptest! {
                 let _outcome = view.label_values(name, Some(&RoaringBitmap::from_iter([0, 1])));
             }
             for id in 0..series_count {
-                let _outcome = view.labels(id, &mut LabelCache::default());
+                let _outcome = view.labels(id);
             }
         }
     }
@@ -225,6 +223,7 @@ fn a_large_dictionary_is_searched_and_scanned() {
         })
         .collect();
     let encoded = Encoded::new(&sets);
+    assert_eq!(encoded.view().labels(2345).unwrap(), sets[2345]);
     let memory = memory(&sets);
     for (op, value) in [
         (MatchOp::Equal, "pod-1234"),
@@ -257,6 +256,20 @@ fn label_sets_with_more_labels_than_the_mask_has_bits_come_back() {
         .collect();
     let encoded = Encoded::new(&sets);
     for (id, set) in sets.iter().enumerate() {
-        assert_eq!(&encoded.view().labels(id as u32, &mut LabelCache::default()).unwrap(), set);
+        assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
+    }
+}
+
+#[test]
+fn values_that_have_no_room_in_a_table_are_read_one_by_one() {
+    let sets: Vec<LabelSet> = (0..300)
+        .map(|number| {
+            let long = format!("{}-{number:04}", "x".repeat(9_000));
+            LabelSet::from_pairs([("long", long.as_str()), ("short", "a")]).unwrap()
+        })
+        .collect();
+    let encoded = Encoded::new(&sets);
+    for (id, set) in sets.iter().enumerate() {
+        assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
     }
 }
