@@ -6,6 +6,8 @@ use std::sync::Arc;
 use regex_automata::Input;
 use regex_automata::meta::Regex;
 
+use super::go_regex::go_regex_to_rust;
+
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MatchOp {
@@ -105,9 +107,11 @@ impl Matcher {
 }
 
 fn compile(pattern: &str) -> Result<Regex, MatcherError> {
+    let rust_pattern =
+        go_regex_to_rust(pattern).map_err(|reason| MatcherError { pattern: pattern.to_owned(), reason })?;
     Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(REGEX_SIZE_BYTES_MAX)))
-        .build(&format!("^(?s:{pattern})$"))
+        .build(&format!("^(?s:{rust_pattern})$"))
         .map_err(|error| MatcherError {
             pattern: pattern.to_owned(),
             reason: error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string),
