@@ -7,6 +7,7 @@ mod go_regex;
 mod label_set;
 mod matcher;
 mod metadata;
+pub(crate) mod pattern;
 mod stale;
 mod tenant;
 mod time_range;
