@@ -10,6 +10,8 @@ use regex_automata::meta::{BuildError, Regex};
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 
+use super::go_regex::go_regex_to_rust;
+
 /// Most bytes a compiled pattern may take.
 const REGEX_SIZE_BYTES_MAX: usize = 16 << 20;
 /// A pattern shorter than this may still stand for this many literals (`[0-9][0-9]`).
@@ -44,7 +46,7 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    /// Parses and, only where needed, compiles `pattern`.
+    /// Parses and, only where needed, compiles `pattern`, which is read as Go reads it.
     ///
     /// # Errors
     /// What the regex engine says, as text.
@@ -52,7 +54,7 @@ impl Pattern {
         let hir = regex_syntax::ParserBuilder::new()
             .dot_matches_new_line(true)
             .build()
-            .parse(pattern)
+            .parse(&go_regex_to_rust(pattern)?)
             .map_err(|error| error.to_string())?;
         let body = without_outer_anchors(&hir);
         if body.properties().look_set().is_empty() {
@@ -282,7 +284,7 @@ mod tests {
             values in proptest::collection::vec("[abAüé\n]{0,5}", 1..20),
         ) {
             let text = pieces.concat();
-            let plain = Regex::new(&format!("^(?s:{text})$"));
+            let plain = Regex::new(&format!("^(?s:{})$", go_regex_to_rust(&text).unwrap()));
             let pattern = Pattern::new(&text);
             prop_assert_eq!(plain.is_ok(), pattern.is_ok());
             if let (Ok(plain), Ok(pattern)) = (plain, pattern) {
