@@ -43,11 +43,6 @@ impl StepGrid {
         self.start_ms.wrapping_add(self.step_ms.wrapping_mul(step_index as i64))
     }
 
-    /// The last evaluation time; `start_ms` if the grid is empty.
-    pub(crate) fn end_ms(&self) -> i64 {
-        self.time_ms(self.count.saturating_sub(1))
-    }
-
     /// The grid that has only the first evaluation time.
     pub(crate) fn first(&self) -> Self {
         Self { count: self.count.min(1), ..*self }

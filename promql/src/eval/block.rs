@@ -85,13 +85,13 @@ pub(crate) struct Block {
     /// Values per series.
     pub(crate) step_count: usize,
     /// The memory that `values` takes.
-    _reservation: Option<Reservation>,
+    reservations: Vec<Reservation>,
 }
 
 impl Block {
     /// A block without series.
     pub(crate) fn empty(step_count: usize) -> Self {
-        Self { labels: Vec::new(), values: Vec::new(), step_count, _reservation: None }
+        Self { labels: Vec::new(), values: Vec::new(), step_count, reservations: Vec::new() }
     }
 
     /// A block with these labels and no values yet.
@@ -103,7 +103,7 @@ impl Block {
     ) -> Result<Self, EvalError> {
         let reservation = ctx.reserve_numbers(labels.len(), step_count, selector)?;
         let values = vec![ABSENT; labels.len() * step_count];
-        Ok(Self { labels, values, step_count, _reservation: Some(reservation) })
+        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
     }
 
     /// One series with these values.
@@ -115,7 +115,25 @@ impl Block {
         let reservation = ctx.reserve_numbers(1, values.len(), String::new)?;
         let step_count = values.len();
         let labels = vec![RowLabels::kept(labels)];
-        Ok(Self { labels, values, step_count, _reservation: Some(reservation) })
+        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
+    }
+
+    /// A block of rows whose memory is reserved already.
+    pub(crate) fn from_rows(
+        labels: Vec<RowLabels>,
+        values: Vec<f64>,
+        step_count: usize,
+        reservation: Reservation,
+    ) -> Self {
+        assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
+        Self { labels, values, step_count, reservations: vec![reservation] }
+    }
+
+    /// Adds the series of another block over the same steps.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.labels.extend(other.labels);
+        self.values.extend_from_slice(&other.values);
+        self.reservations.extend(other.reservations);
     }
 
     /// How many series there are.

@@ -23,14 +23,6 @@ fn depends_on_time(function: &str) -> bool {
     )
 }
 
-/// Removes parentheses around an expression.
-pub(crate) fn without_parens(mut expr: &Expr) -> &Expr {
-    while let ExprKind::Paren(inner) = &expr.kind {
-        expr = inner;
-    }
-    expr
-}
-
 /// Whether `expr` has the same value at every step.
 pub(crate) fn is_invariant(mut expr: &Expr) -> bool {
     loop {

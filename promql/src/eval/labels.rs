@@ -53,6 +53,13 @@ impl KeyRule {
         Self { is_only: false, names }
     }
 
+    /// All labels except `names`; the metric name stays.
+    pub(crate) fn without_only(names: &[String]) -> Self {
+        let mut names = names.to_vec();
+        names.sort();
+        Self { is_only: false, names }
+    }
+
     fn keeps(&self, name: &str) -> bool {
         let is_listed = if self.names.len() > 8 {
             self.names.binary_search_by(|listed| listed.as_str().cmp(name)).is_ok()

@@ -36,7 +36,8 @@ pub(crate) enum SampleSource {
 }
 
 impl SampleSource {
-    fn read(&self, ctx: &Context<'_>, index: usize, columns: &mut SampleColumns) -> Result<(), EvalError> {
+    /// Reads the samples of one series into `columns`, cleared first.
+    pub(crate) fn read(&self, ctx: &Context<'_>, index: usize, columns: &mut SampleColumns) -> Result<(), EvalError> {
         match self {
             Self::Stored { set, range, strips_stale } => {
                 set.read(index, *range, columns)?;
@@ -84,7 +85,8 @@ pub(crate) struct RowScratch {
 }
 
 enum RowsKind<'a> {
-    Block(Vec<f64>, #[expect(dead_code, reason = "held for its reservation")] Block),
+    /// The block without its labels.
+    Block(Block),
     Stream { source: SampleSource, kernel: RowKernel<'a>, selector: Box<dyn Fn() -> String + Send + Sync + 'a> },
 }
 
@@ -101,8 +103,7 @@ impl<'a> Rows<'a> {
     /// Rows that exist.
     pub(crate) fn from_block(mut block: Block) -> Self {
         let labels = std::mem::take(&mut block.labels);
-        let values = std::mem::take(&mut block.values);
-        Self { labels, step_count: block.step_count, kind: RowsKind::Block(values, block) }
+        Self { labels, step_count: block.step_count, kind: RowsKind::Block(block) }
     }
 
     /// Rows that `kernel` computes from `source`; `selector` names the source in errors.
@@ -129,9 +130,9 @@ impl<'a> Rows<'a> {
         mut visit: impl FnMut(usize, &[f64]),
     ) -> Result<(), EvalError> {
         match &self.kind {
-            RowsKind::Block(values, _) => {
+            RowsKind::Block(block) => {
                 for index in range {
-                    visit(index, &values[index * self.step_count..(index + 1) * self.step_count]);
+                    visit(index, block.row(index));
                 }
             }
             RowsKind::Stream { source, kernel, .. } => {
@@ -158,9 +159,8 @@ impl<'a> Rows<'a> {
     /// Computes all rows, in parallel, and keeps those that have a value.
     pub(crate) fn into_block(self, ctx: &Context<'_>) -> Result<Block, EvalError> {
         match self.kind {
-            RowsKind::Block(values, mut block) => {
+            RowsKind::Block(mut block) => {
                 block.labels = self.labels;
-                block.values = values;
                 Ok(block)
             }
             RowsKind::Stream { source, kernel, selector } => {

@@ -131,7 +131,7 @@ pub(crate) fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>)
 
 /// How many observations lie below `value`.
 fn rank_at(value: f64, buckets: &[Bucket], total: f64) -> f64 {
-    let mut below = 0.0;
+    let mut below = 0.0_f64;
     let mut lower_bound = f64::NEG_INFINITY;
     for (index, bucket) in buckets.iter().enumerate() {
         if index == 0 && bucket.upper_bound > 0.0 {

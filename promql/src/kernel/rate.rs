@@ -179,8 +179,9 @@ impl ExtendedWindow<'_> {
         self.times_ms[..searched].partition_point(|time| *time <= self.start_ms).saturating_sub(1)
     }
 
-    fn difference(&self, is_smoothed: bool, is_counter: bool) -> Option<f64> {
-        let mut first = self.first_index();
+    /// First and last sample that count, and the values at both edges.
+    fn edges(&self, is_smoothed: bool, is_counter: bool) -> Option<(usize, usize, f64, f64)> {
+        let first = self.first_index();
         let mut last = self.times_ms.len() - 1;
         if is_smoothed {
             last = self.times_ms[..last].partition_point(|time| *time < self.end_ms);
@@ -198,6 +199,11 @@ impl ExtendedWindow<'_> {
         } else {
             self.values[last]
         };
+        Some((first, last, left, right))
+    }
+
+    fn difference(&self, is_smoothed: bool, is_counter: bool) -> Option<f64> {
+        let (mut first, last, left, right) = self.edges(is_smoothed, is_counter)?;
         let mut difference = right - left;
         if is_counter {
             let mut end = last + 1;
@@ -256,6 +262,29 @@ pub(crate) fn extended_count(
             _ => ABSENT,
         };
     });
+}
+
+/// The samples of one extended window as a query result shows them: the edges' values stand at the edges.
+pub(crate) fn extended_samples(
+    samples: Samples<'_>,
+    windows: &WindowGrid,
+    is_smoothed: bool,
+) -> (Vec<i64>, Vec<f64>) {
+    let end_ms = windows.end_ms;
+    let start_ms = end_ms.saturating_sub(windows.range_ms);
+    let window = ExtendedWindow { times_ms: samples.times_ms, values: samples.values, start_ms, end_ms };
+    let Some((first, last, left, right)) = (!samples.times_ms.is_empty())
+        .then(|| window.edges(is_smoothed, false))
+        .flatten()
+    else {
+        return (Vec::new(), Vec::new());
+    };
+    let first = first + usize::from(samples.times_ms[first] <= start_ms);
+    let end = last + usize::from(samples.times_ms[last] < end_ms);
+    let inside = first..end.max(first);
+    let times_ms = [&[start_ms], &samples.times_ms[inside.clone()], &[end_ms]].concat();
+    let values = [&[left], &samples.values[inside], &[right]].concat();
+    (times_ms, values)
 }
 
 /// A smoothed instant selector: the value at each window's end, interpolated between its neighbours.

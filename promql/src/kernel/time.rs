@@ -2,7 +2,6 @@
 
 /// Which part of a date.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "the names say it")]
 pub(crate) enum DatePart {
     DaysInMonth,
     DayOfMonth,
