@@ -6,10 +6,13 @@
 //!
 //! Source: Prometheus `promql/parser/parse.go::checkAST`.
 
-use super::ast::{AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, ValueType, VectorMatching};
-use super::ast::{Span, VectorSelector};
+use super::ast::{
+    AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, Span, ValueType, VectorMatching,
+    VectorSelector,
+};
 use super::error::ParseError;
 use super::literal::quote;
+use super::tree::placeholder;
 use crate::function::{self, FunctionSignature};
 
 type Checked<T> = Result<T, Box<ParseError>>;
@@ -277,8 +280,4 @@ impl Checker<'_> {
         let (wanted, given) = (wanted.describe(), given.describe());
         self.error(span, format!("expected type {wanted} in call to function \"{name}\", got {given}"))
     }
-}
-
-fn placeholder() -> Expr {
-    Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }

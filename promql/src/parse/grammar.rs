@@ -11,12 +11,15 @@
 //!
 //! Source: Prometheus `promql/parser/generated_parser.y` (language, messages, which error speaks of which context).
 
+use mytsdb_storage::model::Matcher;
+
 use super::ParseOptions;
 use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Grouping, Span};
 use super::error::ParseError;
 use super::lexer::{Keyword, Lexer, Token, TokenKind};
 use super::literal::{parse_duration_ms, parse_number, quote, unquote};
 use super::modifiers::Modifiers;
+use super::tree::placeholder;
 use crate::function;
 
 /// A result that is small on the stack.
@@ -102,6 +105,35 @@ impl<'q> Parser<'q> {
             return Err(self.unexpected_here());
         }
         Ok(self.pop())
+    }
+
+    /// Parses a text that is one instant selector without modifiers; gives its matchers.
+    pub(super) fn lone_selector(mut self) -> Parsed<Vec<Matcher>> {
+        match self.token.kind {
+            TokenKind::LeftBrace => self.selector(None)?,
+            _ if self.is_metric_name() => {
+                let name = self.advance()?.span;
+                self.selector(Some(name))?;
+            }
+            _ => return Err(self.unexpected_here()),
+        }
+        if self.token.kind != TokenKind::EndOfInput {
+            return Err(self.unexpected_here());
+        }
+        match self.pop().kind {
+            ExprKind::VectorSelector(selector) => Ok(selector.matchers),
+            // `selector` pushes nothing else.
+            _ => Err(self.unexpected_here()),
+        }
+    }
+
+    fn is_metric_name(&self) -> bool {
+        match self.token.kind {
+            TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Aggregator(_) => true,
+            TokenKind::Operator(op) => op.is_set_operator(),
+            TokenKind::Keyword(keyword) => is_metric_word(keyword),
+            _ => false,
+        }
     }
 
     // ----- tokens -----
@@ -359,19 +391,13 @@ impl<'q> Parser<'q> {
 
     fn is_expression_start(&self) -> bool {
         match self.token.kind {
-            TokenKind::Identifier
-            | TokenKind::MetricIdentifier
-            | TokenKind::Number
+            TokenKind::Number
             | TokenKind::Duration
             | TokenKind::String
             | TokenKind::LeftParen
             | TokenKind::LeftBrace
-            | TokenKind::Aggregator(_) => true,
-            TokenKind::Operator(op) => {
-                matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-            }
-            TokenKind::Keyword(keyword) => is_metric_word(keyword),
-            _ => false,
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => true,
+            _ => self.is_metric_name(),
         }
     }
 
@@ -421,10 +447,6 @@ impl<'q> Parser<'q> {
         self.push(ExprKind::Aggregate(Box::new(Aggregate { op, expr, param, grouping })), span);
         Ok(())
     }
-}
-
-fn placeholder() -> Expr {
-    Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }
 
 /// Whether the keyword may be the name of a metric.
