@@ -5,7 +5,7 @@
 //! `duration`), types (see `check`).
 //!
 //! Memory: finished operands live on [`Parser::operands`], not in stack frames, so that a frame of the recursion stays
-//! small; its depth is limited by [`ParseOptions::depth_max`]. Chains of operators of one strength (`1+1+1…`) are
+//! small (what is not recursive is not inlined either); its depth is limited by [`ParseOptions::depth_max`]. Chains of operators of one strength (`1+1+1…`) are
 //! loops here and left-deep trees afterwards, as long as the token limit allows; whoever walks trees goes along
 //! `Binary::lhs` in a loop (see `tree`).
 //!
@@ -139,6 +139,7 @@ impl<'q> Parser<'q> {
     // ----- tokens -----
 
     /// Consumes the token and reads the next; gives back the consumed one.
+    #[inline(never)]
     pub(super) fn advance(&mut self) -> Parsed<Token> {
         let consumed = self.token;
         self.last_end = consumed.span.end;
@@ -177,6 +178,7 @@ impl<'q> Parser<'q> {
     }
 
     /// The next token cannot stand there, and nothing more special is known than the open aggregation.
+    #[inline(never)]
     pub(super) fn unexpected_here(&self) -> Box<ParseError> {
         self.unexpected(if self.aggregation_count > 0 { "aggregation" } else { "" }, "")
     }
@@ -238,6 +240,7 @@ impl<'q> Parser<'q> {
         Ok(())
     }
 
+    #[inline(never)]
     fn reduce_binary(&mut self, op: BinaryOp, op_span: Span, modifiers: Option<Box<Modifiers>>) {
         let rhs = self.pop();
         let lhs = self.pop();
@@ -265,6 +268,7 @@ impl<'q> Parser<'q> {
         self.postfix()
     }
 
+    #[inline(never)]
     fn reduce_sign(&mut self, is_minus: bool, start: u32) {
         let operand = self.pop();
         let span = Span { start, end: operand.span.end };
@@ -308,9 +312,14 @@ impl<'q> Parser<'q> {
         let start = self.advance()?.span.start;
         self.expression(0)?;
         self.expect(TokenKind::RightParen)?;
+        self.reduce_paren(start);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn reduce_paren(&mut self, start: u32) {
         let inner = self.pop();
         self.push(ExprKind::Paren(Box::new(inner)), Span { start, end: self.last_end });
-        Ok(())
     }
 
     fn name_or_call(&mut self, can_be_call: bool) -> Parsed<()> {
@@ -322,6 +331,7 @@ impl<'q> Parser<'q> {
         }
     }
 
+    #[inline(never)]
     fn literal(&mut self) -> Parsed<()> {
         let token = self.token;
         let kind = if token.kind == TokenKind::String {
@@ -356,6 +366,7 @@ impl<'q> Parser<'q> {
         self.reduce_call(name, arg_count)
     }
 
+    #[inline(never)]
     fn reduce_call(&mut self, name: Span, arg_count: usize) -> Parsed<()> {
         let text = self.text(name);
         let Some(signature) = function::lookup(text) else {
@@ -413,6 +424,7 @@ impl<'q> Parser<'q> {
         self.reduce_aggregate(op, word.start, grouping, arg_count)
     }
 
+    #[inline(never)]
     fn grouping(&mut self) -> Parsed<Option<Box<Grouping>>> {
         let is_by = self.is_keyword(Keyword::By);
         if !is_by && !self.is_keyword(Keyword::Without) {
@@ -423,6 +435,7 @@ impl<'q> Parser<'q> {
         Ok(Some(Box::new(if is_by { Grouping::By(labels) } else { Grouping::Without(labels) })))
     }
 
+    #[inline(never)]
     fn reduce_aggregate(
         &mut self,
         op: AggregateOp,
