@@ -5,7 +5,10 @@
 
 pub mod annotation;
 mod engine;
+mod eval;
 pub mod function;
+mod grid;
+mod kernel;
 pub mod parse;
 pub mod value;
 
