@@ -179,7 +179,7 @@ impl Checker<'_> {
         self.arg_count(signature, args.len(), span)?;
         for (index, arg) in args.iter_mut().enumerate() {
             let value_type =
-                if name == "info" && index == 1 { self.info_selector(arg)? } else { self.expr(arg)? };
+                if name == "info" && index == 1 { self.info_selector(arg, span)? } else { self.expr(arg)? };
             if let Some(wanted) = signature.arg_type(index) {
                 self.expect_arg(value_type, wanted, arg.span, name)?;
             }
@@ -205,11 +205,11 @@ impl Checker<'_> {
     }
 
     /// The second argument of `info` names conditions on labels only; it may match everything.
-    fn info_selector(&self, arg: &mut Expr) -> Checked<ValueType> {
+    fn info_selector(&self, arg: &mut Expr, call: Span) -> Checked<ValueType> {
         let span = arg.span;
         let value_type = arg.value_type();
         if value_type != ValueType::Vector {
-            self.expect_arg(value_type, ValueType::Vector, span, "info")?;
+            self.expect_arg(value_type, ValueType::Vector, call, "info")?;
         }
         match &arg.kind {
             ExprKind::VectorSelector(selector) if selector.name.is_some() => {

@@ -7,7 +7,10 @@ mod error;
 mod grammar;
 mod lexer;
 mod literal;
+mod modifiers;
 mod printer;
+mod scan;
+mod selector;
 mod tree;
 
 pub use error::ParseError;
