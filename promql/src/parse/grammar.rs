@@ -5,11 +5,13 @@
 //! `duration`), types (see `check`).
 //!
 //! Memory: finished operands live on [`Parser::operands`], not in stack frames, so that a frame of the recursion stays
-//! small; its depth is limited by [`ParseOptions::depth_max`]. Chains of operators of one strength (`1+1+1…`) are
+//! small (what is not recursive is not inlined either); its depth is limited by [`ParseOptions::depth_max`]. Chains of operators of one strength (`1+1+1…`) are
 //! loops here and left-deep trees afterwards, as long as the token limit allows; whoever walks trees goes along
 //! `Binary::lhs` in a loop (see `tree`).
 //!
 //! Source: Prometheus `promql/parser/generated_parser.y` (language, messages, which error speaks of which context).
+
+use mytsdb_storage::model::Matcher;
 
 use super::ParseOptions;
 use super::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Expr, ExprKind, Grouping, Span};
@@ -17,6 +19,7 @@ use super::error::ParseError;
 use super::lexer::{Keyword, Lexer, Token, TokenKind};
 use super::literal::{parse_duration_ms, parse_number, quote, unquote};
 use super::modifiers::Modifiers;
+use super::tree::placeholder;
 use crate::function;
 
 /// A result that is small on the stack.
@@ -104,9 +107,39 @@ impl<'q> Parser<'q> {
         Ok(self.pop())
     }
 
+    /// Parses a text that is one instant selector without modifiers; gives its matchers.
+    pub(super) fn lone_selector(mut self) -> Parsed<Vec<Matcher>> {
+        match self.token.kind {
+            TokenKind::LeftBrace => self.selector(None)?,
+            _ if self.is_metric_name() => {
+                let name = self.advance()?.span;
+                self.selector(Some(name))?;
+            }
+            _ => return Err(self.unexpected_here()),
+        }
+        if self.token.kind != TokenKind::EndOfInput {
+            return Err(self.unexpected_here());
+        }
+        match self.pop().kind {
+            ExprKind::VectorSelector(selector) => Ok(selector.matchers),
+            // `selector` pushes nothing else.
+            _ => Err(self.unexpected_here()),
+        }
+    }
+
+    fn is_metric_name(&self) -> bool {
+        match self.token.kind {
+            TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Aggregator(_) => true,
+            TokenKind::Operator(op) => op.is_set_operator(),
+            TokenKind::Keyword(keyword) => is_metric_word(keyword),
+            _ => false,
+        }
+    }
+
     // ----- tokens -----
 
     /// Consumes the token and reads the next; gives back the consumed one.
+    #[inline(never)]
     pub(super) fn advance(&mut self) -> Parsed<Token> {
         let consumed = self.token;
         self.last_end = consumed.span.end;
@@ -145,6 +178,7 @@ impl<'q> Parser<'q> {
     }
 
     /// The next token cannot stand there, and nothing more special is known than the open aggregation.
+    #[inline(never)]
     pub(super) fn unexpected_here(&self) -> Box<ParseError> {
         self.unexpected(if self.aggregation_count > 0 { "aggregation" } else { "" }, "")
     }
@@ -206,6 +240,7 @@ impl<'q> Parser<'q> {
         Ok(())
     }
 
+    #[inline(never)]
     fn reduce_binary(&mut self, op: BinaryOp, op_span: Span, modifiers: Option<Box<Modifiers>>) {
         let rhs = self.pop();
         let lhs = self.pop();
@@ -233,6 +268,7 @@ impl<'q> Parser<'q> {
         self.postfix()
     }
 
+    #[inline(never)]
     fn reduce_sign(&mut self, is_minus: bool, start: u32) {
         let operand = self.pop();
         let span = Span { start, end: operand.span.end };
@@ -276,9 +312,14 @@ impl<'q> Parser<'q> {
         let start = self.advance()?.span.start;
         self.expression(0)?;
         self.expect(TokenKind::RightParen)?;
+        self.reduce_paren(start);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn reduce_paren(&mut self, start: u32) {
         let inner = self.pop();
         self.push(ExprKind::Paren(Box::new(inner)), Span { start, end: self.last_end });
-        Ok(())
     }
 
     fn name_or_call(&mut self, can_be_call: bool) -> Parsed<()> {
@@ -290,6 +331,7 @@ impl<'q> Parser<'q> {
         }
     }
 
+    #[inline(never)]
     fn literal(&mut self) -> Parsed<()> {
         let token = self.token;
         let kind = if token.kind == TokenKind::String {
@@ -324,6 +366,7 @@ impl<'q> Parser<'q> {
         self.reduce_call(name, arg_count)
     }
 
+    #[inline(never)]
     fn reduce_call(&mut self, name: Span, arg_count: usize) -> Parsed<()> {
         let text = self.text(name);
         let Some(signature) = function::lookup(text) else {
@@ -359,19 +402,13 @@ impl<'q> Parser<'q> {
 
     fn is_expression_start(&self) -> bool {
         match self.token.kind {
-            TokenKind::Identifier
-            | TokenKind::MetricIdentifier
-            | TokenKind::Number
+            TokenKind::Number
             | TokenKind::Duration
             | TokenKind::String
             | TokenKind::LeftParen
             | TokenKind::LeftBrace
-            | TokenKind::Aggregator(_) => true,
-            TokenKind::Operator(op) => {
-                matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-            }
-            TokenKind::Keyword(keyword) => is_metric_word(keyword),
-            _ => false,
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => true,
+            _ => self.is_metric_name(),
         }
     }
 
@@ -387,6 +424,7 @@ impl<'q> Parser<'q> {
         self.reduce_aggregate(op, word.start, grouping, arg_count)
     }
 
+    #[inline(never)]
     fn grouping(&mut self) -> Parsed<Option<Box<Grouping>>> {
         let is_by = self.is_keyword(Keyword::By);
         if !is_by && !self.is_keyword(Keyword::Without) {
@@ -397,6 +435,7 @@ impl<'q> Parser<'q> {
         Ok(Some(Box::new(if is_by { Grouping::By(labels) } else { Grouping::Without(labels) })))
     }
 
+    #[inline(never)]
     fn reduce_aggregate(
         &mut self,
         op: AggregateOp,
@@ -421,10 +460,6 @@ impl<'q> Parser<'q> {
         self.push(ExprKind::Aggregate(Box::new(Aggregate { op, expr, param, grouping })), span);
         Ok(())
     }
-}
-
-fn placeholder() -> Expr {
-    Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }
 
 /// Whether the keyword may be the name of a metric.

@@ -16,6 +16,7 @@ pub(super) struct Modifiers {
 }
 
 impl Parser<'_> {
+    #[inline(never)]
     pub(super) fn modifiers(&mut self) -> Parsed<Option<Box<Modifiers>>> {
         if !matches!(self.token.kind, TokenKind::Keyword(_)) {
             return Ok(None);

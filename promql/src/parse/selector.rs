@@ -12,6 +12,7 @@ use super::literal::{quote, unquote};
 
 impl Parser<'_> {
     /// Parses what follows the name of a metric, if there is a name; pushes a selector.
+    #[inline(never)]
     pub(super) fn selector(&mut self, name: Option<Span>) -> Parsed<()> {
         let start = name.map_or(self.token.span.start, |span| span.start);
         let mut matchers = Vec::new();
@@ -80,6 +81,7 @@ impl Parser<'_> {
     }
 
     /// Parses ranges, offsets and other modifiers behind the operand on top.
+    #[inline(never)]
     pub(super) fn postfix(&mut self) -> Parsed<()> {
         let depth = self.depth;
         loop {
@@ -101,6 +103,7 @@ impl Parser<'_> {
         }
     }
 
+    #[inline(never)]
     fn range_or_subquery(&mut self) -> Parsed<()> {
         let bracket = self.advance()?.span;
         let range = self.positive_duration("subquery or range selector", "")?;
@@ -151,6 +154,7 @@ impl Parser<'_> {
         self.push(kind, span);
     }
 
+    #[inline(never)]
     fn offset(&mut self) -> Parsed<()> {
         self.advance()?;
         let duration = self.offset_duration()?;
@@ -176,6 +180,7 @@ impl Parser<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn at(&mut self) -> Parsed<()> {
         self.advance()?;
         let operand_span = self.operands.last().map_or(self.token.span, |operand| operand.span);
@@ -230,6 +235,7 @@ impl Parser<'_> {
         Err(self.error(operand_span, format!("timestamp out of bounds for @ modifier: {shown}")))
     }
 
+    #[inline(never)]
     fn extension(&mut self, extension: RangeExtension) -> Parsed<()> {
         let word = match extension {
             RangeExtension::Anchored => "anchored",

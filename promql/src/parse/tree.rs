@@ -24,7 +24,8 @@ impl Binary {
     }
 }
 
-fn placeholder() -> Expr {
+/// Stands where an expression was taken from, until another one comes.
+pub(super) fn placeholder() -> Expr {
     Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }
 

@@ -5,6 +5,8 @@ use mytsdb_promql::parse::ast::{
     VectorMatching, VectorSelector,
 };
 
+use mytsdb_promql::{ParseOptions, parse_selector};
+
 use super::parsed;
 
 /// The tree with parentheses around every operation.
@@ -196,6 +198,35 @@ fn names_in_braces_are_matchers() {
     let shown: Vec<String> =
         selector("a{b=~\"c\",d!~\"e\",f!=\"g\",}").matchers.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["b=~\"c\"", "d!~\"e\"", "f!=\"g\"", "__name__=\"a\""]);
+}
+
+#[test]
+fn lone_selectors_are_matchers_and_nothing_else() {
+    let options = ParseOptions::default();
+    for (text, expected) in [
+        ("up", "__name__=\"up\""),
+        (" sum{a=\"b\"} ", "a=\"b\",__name__=\"sum\""),
+        ("{a=~\"\", \"c.d\"}", "a=~\"\",__name__=\"c.d\""),
+        ("{}", ""),
+        ("or # why", "__name__=\"or\""),
+    ] {
+        let matchers = parse_selector(text, &options).unwrap();
+        assert_eq!(
+            matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            expected,
+            "{text}"
+        );
+    }
+    for (text, expected) in [
+        ("", "1:1: parse error: unexpected end of input"),
+        ("up[5m]", "1:3: parse error: unexpected \"[\""),
+        ("up offset 1m", "1:4: parse error: unexpected <offset>"),
+        ("sum(up)", "1:4: parse error: unexpected \"(\""),
+        ("up + up", "1:4: parse error: unexpected <op:+>"),
+        ("1", "1:1: parse error: unexpected number \"1\""),
+    ] {
+        assert_eq!(parse_selector(text, &options).unwrap_err().to_string(), expected, "{text}");
+    }
 }
 
 #[test]
