@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
 use super::aggregate::{Groups, key_rule};
+use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::context::{Context, execution};
 use super::labels::{prometheus_hash, with_label};
 use super::sort::{nan_last, reordered};
-use super::annotate;
 use crate::engine::EvalError;
 use crate::kernel::quantile::quantile;
 use crate::kernel::{ABSENT, is_absent};
@@ -115,12 +115,7 @@ fn keep(op: AggregateOp, param: f64, candidates: &mut Vec<(f64, u32)>, hashes: &
 }
 
 /// Checks the parameter over all steps; `false` means that nothing is selected at any.
-fn check_param(
-    ctx: &Context<'_>,
-    op: AggregateOp,
-    param: &Scalars,
-    span: Span,
-) -> Result<bool, EvalError> {
+fn check_param(ctx: &Context<'_>, op: AggregateOp, param: &Scalars, span: Span) -> Result<bool, EvalError> {
     let (min, max) = extremes(param);
     let has_nan = param.distinct().iter().any(|value| value.is_nan());
     if op == AggregateOp::LimitRatio {
@@ -130,7 +125,10 @@ fn check_param(
         for (given, capped) in [(max, 1.0), (min, -1.0)] {
             if given * capped > 1.0 {
                 let (given, capped) = (annotate::format_g(given), annotate::format_g(capped));
-                ctx.warn(span, format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"));
+                ctx.warn(
+                    span,
+                    format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"),
+                );
             }
         }
         return Ok(max != 0.0 || min != 0.0);
@@ -174,7 +172,8 @@ pub(crate) fn quantiles(
         ctx.check_cancelled()?;
         for step in 0..block.step_count {
             values.clear();
-            let at_step = members.iter().map(|series| block.values[*series as usize * block.step_count + step]);
+            let at_step =
+                members.iter().map(|series| block.values[*series as usize * block.step_count + step]);
             values.extend(at_step.filter(|value| !is_absent(*value)));
             if !values.is_empty() {
                 result.row_mut(group)[step] = quantile(q.at(step), &mut values);

@@ -40,7 +40,8 @@ impl Wanted {
     }
 
     fn copies(&self, label: &str) -> bool {
-        label != METRIC_NAME && (self.data.is_empty() || self.data.iter().any(|matcher| matcher.name() == label))
+        label != METRIC_NAME
+            && (self.data.is_empty() || self.data.iter().any(|matcher| matcher.name() == label))
     }
 
     /// The matchers for info series of these base series; `None` if no base series has an identifying label.
@@ -107,9 +108,14 @@ fn info_times(call: &Call<'_>, matchers: &[Matcher]) -> Result<Block, EvalError>
     let set = call.ctx.select(matchers, range)?;
     let labels = labels_of(&set);
     let source = SampleSource::Stored { set, range, strips_stale: false };
-    let kernel = Box::new(move |_: usize, samples: crate::kernel::Samples<'_>, _: &mut crate::kernel::Scratch, out: &mut [f64]| {
-        select::newest_time(samples, &windows, out);
-    });
+    let kernel = Box::new(
+        move |_: usize,
+              samples: crate::kernel::Samples<'_>,
+              _: &mut crate::kernel::Scratch,
+              out: &mut [f64]| {
+            select::newest_time(samples, &windows, out);
+        },
+    );
     Rows::stream(labels, call.grid.count, source, kernel, || describe(matchers)).into_block(call.ctx)
 }
 
@@ -189,7 +195,8 @@ fn display_metric(labels: &LabelSet) -> String {
 /// The base labels with those of the info series, which must agree with each other.
 fn enriched(base: &LabelSet, infos: &[&LabelSet], wanted: &Wanted) -> Result<LabelSet, EvalError> {
     let mut added: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in infos.iter().flat_map(|labels| labels.iter()).filter(|(name, _)| wanted.copies(name)) {
+    for (name, value) in infos.iter().flat_map(|labels| labels.iter()).filter(|(name, _)| wanted.copies(name))
+    {
         if added.iter().any(|(known, other)| *known == name && *other != value) {
             return Err(execution(format!("conflicting label: {name}")));
         }
@@ -261,7 +268,8 @@ fn enrich_row(
         let row = match by_match.get(&matches) {
             Some(row) => *row,
             None => {
-                let infos: Vec<&LabelSet> = matches.iter().map(|info| &index.block.labels[*info].set).collect();
+                let infos: Vec<&LabelSet> =
+                    matches.iter().map(|info| &index.block.labels[*info].set).collect();
                 let set = enriched(&labels.set, &infos, wanted)?;
                 rows.push((RowLabels { set, drop_name: labels.drop_name }, vec![ABSENT; values.len()]));
                 by_match.insert(matches, rows.len() - 1);

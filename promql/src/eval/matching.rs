@@ -58,9 +58,21 @@ pub(crate) fn apply<'a>(
     let step_count = left.step_count;
     let is_swapped = matching.cardinality == Cardinality::OneToMany;
     let sides = if is_swapped {
-        Sides { many: right, one: left, is_swapped, fill_many: matching.fill_right, fill_one: matching.fill_left }
+        Sides {
+            many: right,
+            one: left,
+            is_swapped,
+            fill_many: matching.fill_right,
+            fill_one: matching.fill_left,
+        }
     } else {
-        Sides { many: left, one: right, is_swapped, fill_many: matching.fill_left, fill_one: matching.fill_right }
+        Sides {
+            many: left,
+            one: right,
+            is_swapped,
+            fill_many: matching.fill_left,
+            fill_one: matching.fill_right,
+        }
     };
     if matches!(operation.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
         ctx.info(span, super::binary::incompatible_floats(operation.op));
@@ -164,10 +176,8 @@ impl Matching<'_> {
         let start = output.labels.len();
         for many in &group.many {
             for one in &group.one {
-                let labels = self.result_labels(
-                    &self.sides.many.labels[*many].set,
-                    &self.sides.one.labels[*one].set,
-                );
+                let labels =
+                    self.result_labels(&self.sides.many.labels[*many].set, &self.sides.one.labels[*one].set);
                 self.push(output, labels, self.sides.many.row(*many), self.sides.one.row(*one));
             }
         }
@@ -273,7 +283,8 @@ impl Matching<'_> {
 
     fn drop_unkept(&self, output: &mut Output, start: usize) -> Result<(), EvalError> {
         if self.operation.op.is_comparison() && !self.operation.return_bool {
-            for value in output.values[start..].iter_mut().filter(|value| value.to_bits() == UNKEPT.to_bits()) {
+            for value in output.values[start..].iter_mut().filter(|value| value.to_bits() == UNKEPT.to_bits())
+            {
                 *value = ABSENT;
             }
         }
