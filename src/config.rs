@@ -44,7 +44,12 @@ pub enum ConfigError {
 
 /// The command line as it is written.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "mytsdb", version, about = "An OTLP-native time series database that answers PromQL")]
+#[command(
+    name = "mytsdb",
+    version,
+    about = "An OTLP-native time series database that answers PromQL",
+    args_override_self = true
+)]
 struct Flags {
     /// YAML file with settings; its keys are the names of the flags
     #[arg(long, env = "MYTSDB_CONFIG", value_name = "FILE")]

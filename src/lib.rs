@@ -5,8 +5,11 @@
 pub mod blocking;
 pub mod config;
 pub mod core;
+pub mod flight;
+mod grpc;
 pub mod health;
 pub mod http;
+pub mod otlp;
 pub mod prom_api;
 pub mod remote;
 pub mod server;

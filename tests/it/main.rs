@@ -1,1 +1,9 @@
 //! Integration tests: a real server on port 0, asked over the network.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod lifecycle;
+mod prom_api;
+mod queries;
+mod remote_write;
+mod support;
