@@ -6,6 +6,7 @@
 //! Not here: protocols, PromQL, async, the wall clock.
 
 mod batch;
+pub mod chunk;
 pub mod coding;
 mod engine;
 pub mod model;
