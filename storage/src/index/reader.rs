@@ -28,6 +28,8 @@ use crate::model::{LabelSet, Matcher};
 /// Below this share of the dictionary (1 in so many) candidates are tested one by one.
 const CANDIDATE_SHARE: u64 = 4;
 
+/// Reading a value of one series costs about as much as going through this many bytes of posting lists.
+const POSTING_BYTES_PER_SERIES: u64 = 64;
 /// Most values that are decoded into a table.
 const TABLE_VALUE_COUNT_MAX: u32 = 1 << 16;
 /// Most bytes that all tables of one block may take.
@@ -322,7 +324,7 @@ impl<'a> IndexView<'a> {
         let Some((name_id, label)) = self.directory.label(name) else { return Ok(Vec::new()) };
         let mut values = Vec::new();
         if let Some(within) = within
-            && self.are_few(within, label)
+            && within.len().saturating_mul(POSTING_BYTES_PER_SERIES) < label.postings.len() as u64
         {
             let mut value_ids = Vec::new();
             for series_id in within {
