@@ -228,8 +228,10 @@ fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Value, 
         }
         Operand::Vector(mut block) => {
             block.finish_names()?;
-            let sample = |(labels, row): (&eval::RowLabels, &[f64])| {
-                VectorSample { labels: labels.set.clone(), timestamp_ms: time_ms, value: row[0] }
+            let sample = |(labels, row): (&eval::RowLabels, &[f64])| VectorSample {
+                labels: labels.set.clone(),
+                timestamp_ms: time_ms,
+                value: row[0],
             };
             Value::Vector(block.rows().map(sample).collect())
         }

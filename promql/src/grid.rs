@@ -91,8 +91,7 @@ impl WindowGrid {
 
     /// What storage must be asked for so that every window is covered, `before_ms` and `after_ms` more than it.
     pub(crate) fn read_range(&self, before_ms: i64, after_ms: i64) -> TimeRange {
-        let first_ms =
-            self.end_ms.saturating_sub(self.range_ms).saturating_sub(before_ms).saturating_add(1);
+        let first_ms = self.end_ms.saturating_sub(self.range_ms).saturating_sub(before_ms).saturating_add(1);
         TimeRange::from_inclusive(first_ms, self.last_end_ms().saturating_add(after_ms))
     }
 

@@ -38,7 +38,11 @@ impl Groups {
         if matches!(grouping, Grouping::By(names) if names.is_empty()) {
             // Nothing to look at: all series are one group.
             let drop_name = series.iter().any(|labels| labels.drop_name);
-            let labels = if series.is_empty() { vec![] } else { vec![RowLabels { set: LabelSet::empty(), drop_name }] };
+            let labels = if series.is_empty() {
+                vec![]
+            } else {
+                vec![RowLabels { set: LabelSet::empty(), drop_name }]
+            };
             return Self { of_series: vec![0; series.len()], labels };
         }
         let mut keys = KeyIndex::new(key_rule(grouping));
@@ -121,7 +125,11 @@ impl Cell for AvgCell {
     }
 
     fn finish(&self) -> f64 {
-        if self.count == 0.0 { ABSENT } else { self.sum.sum / self.count + self.sum.compensation / self.count }
+        if self.count == 0.0 {
+            ABSENT
+        } else {
+            self.sum.sum / self.count + self.sum.compensation / self.count
+        }
     }
 }
 
@@ -251,6 +259,16 @@ struct Part<C> {
     cells: Vec<C>,
 }
 
+/// Adds the values of a series that are present.
+#[inline]
+fn add_row<C: Cell>(cells: &mut [C], row: &[f64]) {
+    for (cell, value) in cells.iter_mut().zip(row) {
+        if !is_absent(*value) {
+            cell.add(*value);
+        }
+    }
+}
+
 fn accumulate<C: Cell>(
     ctx: &Context<'_>,
     rows: &Rows<'_>,
@@ -266,11 +284,7 @@ fn accumulate<C: Cell>(
             part.cells.resize(part.cells.len() + step_count, C::EMPTY);
         }
         let start = *slot as usize * step_count;
-        for (cell, value) in part.cells[start..start + step_count].iter_mut().zip(row) {
-            if !is_absent(*value) {
-                cell.add(*value);
-            }
-        }
+        add_row(&mut part.cells[start..start + step_count], row);
     })?;
     Ok(part)
 }
@@ -328,8 +342,10 @@ fn repair_averages(
     }
     let broken_count = broken.iter().filter(|is_broken| **is_broken).count();
     let _reservation = ctx.reserve_numbers(broken_count.saturating_mul(6), rows.step_count, String::new)?;
-    let mut means: Vec<Vec<Option<Mean>>> =
-        broken.iter().map(|is_broken| if *is_broken { vec![None; rows.step_count] } else { vec![] }).collect();
+    let mut means: Vec<Vec<Option<Mean>>> = broken
+        .iter()
+        .map(|is_broken| if *is_broken { vec![None; rows.step_count] } else { vec![] })
+        .collect();
     rows.visit(ctx, 0..rows.len(), |index, row| {
         for (mean, value) in means[of_series[index] as usize].iter_mut().zip(row) {
             match mean {
@@ -378,4 +394,10 @@ pub(crate) fn aggregate(
     };
     result.retain_present();
     Ok(result)
+}
+
+/// A closure that adds rows to one group, for benches.
+pub(crate) fn bench_sum(step_count: usize) -> impl FnMut(&[f64]) {
+    let mut cells = vec![SumCell::EMPTY; step_count];
+    move |row| add_row(&mut cells, row)
 }

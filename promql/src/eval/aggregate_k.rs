@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
 use super::aggregate::{Groups, key_rule};
+use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::context::{Context, execution};
 use super::labels::{prometheus_hash, with_label};
 use super::sort::{nan_last, reordered};
-use super::annotate;
 use crate::engine::EvalError;
 use crate::kernel::quantile::quantile;
 use crate::kernel::{ABSENT, is_absent};
@@ -41,7 +41,7 @@ pub(crate) fn select(
     param_span: Span,
     mut block: Block,
 ) -> Result<Block, EvalError> {
-    if block.len() == 0 || !check_param(ctx, aggregate.op, param, param_span)? {
+    if !check_param(ctx, aggregate.op, param, param_span)? || block.len() == 0 {
         return Ok(Block::empty(block.step_count));
     }
     let groups = Groups::new(&block.labels, &aggregate.grouping);
@@ -88,7 +88,7 @@ pub(crate) fn select(
 }
 
 /// Orders candidates so that those that stay come first, and says how many these are.
-fn keep(op: AggregateOp, param: f64, candidates: &mut Vec<(f64, u32)>, hashes: &[f64]) -> usize {
+fn keep(op: AggregateOp, param: f64, candidates: &mut [(f64, u32)], hashes: &[f64]) -> usize {
     if op == AggregateOp::LimitRatio {
         let ratio = param.clamp(-1.0, 1.0);
         let is_kept = |series: u32| {
@@ -115,12 +115,7 @@ fn keep(op: AggregateOp, param: f64, candidates: &mut Vec<(f64, u32)>, hashes: &
 }
 
 /// Checks the parameter over all steps; `false` means that nothing is selected at any.
-fn check_param(
-    ctx: &Context<'_>,
-    op: AggregateOp,
-    param: &Scalars,
-    span: Span,
-) -> Result<bool, EvalError> {
+fn check_param(ctx: &Context<'_>, op: AggregateOp, param: &Scalars, span: Span) -> Result<bool, EvalError> {
     let (min, max) = extremes(param);
     let has_nan = param.distinct().iter().any(|value| value.is_nan());
     if op == AggregateOp::LimitRatio {
@@ -130,7 +125,10 @@ fn check_param(
         for (given, capped) in [(max, 1.0), (min, -1.0)] {
             if given * capped > 1.0 {
                 let (given, capped) = (annotate::format_g(given), annotate::format_g(capped));
-                ctx.warn(span, format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"));
+                ctx.warn(
+                    span,
+                    format!("ratio value should be between -1 and 1, got {given}, capping to {capped}"),
+                );
             }
         }
         return Ok(max != 0.0 || min != 0.0);
@@ -174,7 +172,8 @@ pub(crate) fn quantiles(
         ctx.check_cancelled()?;
         for step in 0..block.step_count {
             values.clear();
-            let at_step = members.iter().map(|series| block.values[*series as usize * block.step_count + step]);
+            let at_step =
+                members.iter().map(|series| block.values[*series as usize * block.step_count + step]);
             values.extend(at_step.filter(|value| !is_absent(*value)));
             if !values.is_empty() {
                 result.row_mut(group)[step] = quantile(q.at(step), &mut values);

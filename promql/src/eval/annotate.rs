@@ -106,7 +106,10 @@ mod tests {
     #[test]
     fn floats_are_printed_as_go_prints_them() {
         let printed = [0.0, 1.0, -1.1, 1e-5, 1e-4, 1e20, 1e21, 1.5e300, f64::INFINITY].map(format_g);
-        assert_eq!(printed, ["0", "1", "-1.1", "1e-05", "0.0001", "100000000000000000000", "1e+21", "1.5e+300", "+Inf"]);
+        assert_eq!(
+            printed,
+            ["0", "1", "-1.1", "1e-05", "0.0001", "100000000000000000000", "1e+21", "1.5e+300", "+Inf"]
+        );
         assert_eq!([0.123, 12.3, 1234.0, 1.0].map(format_two_digits), ["0.12", "12", "1.2e+03", "1"]);
         assert_eq!([1.0, 0.5, 1e-9].map(format_open_metrics), ["1.0", "0.5", "1e-09"]);
         assert_eq!(format_plain(1e22), "10000000000000000000000");

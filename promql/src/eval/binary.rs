@@ -12,13 +12,19 @@ use crate::kernel::{ABSENT, is_absent};
 use crate::parse::ast::{Binary, BinaryOp, Expr, Span};
 
 /// Evaluates a chain of operations, the innermost first: a query may have thousands of them.
-pub(crate) fn chain(ctx: &Context<'_>, binary: &Binary, span: Span, grid: &StepGrid) -> Result<Operand, EvalError> {
+pub(crate) fn chain(
+    ctx: &Context<'_>,
+    binary: &Binary,
+    span: Span,
+    grid: &StepGrid,
+) -> Result<Operand, EvalError> {
     let (operations, first) = binary.chain();
     let mut result = super::eval(ctx, first, grid)?;
     for operation in operations.into_iter().rev() {
         ctx.check_cancelled()?;
         let right = super::eval(ctx, &operation.rhs, grid)?;
-        let whole = if std::ptr::eq(operation, binary) { span } else { operation.lhs.span.to(operation.rhs.span) };
+        let whole =
+            if std::ptr::eq(operation, binary) { span } else { operation.lhs.span.to(operation.rhs.span) };
         result = apply(ctx, operation, whole, result, right, grid)?;
     }
     Ok(result)
@@ -53,7 +59,11 @@ fn apply(
 }
 
 fn number(op: BinaryOp, left: f64, right: f64) -> f64 {
-    if op.is_comparison() { f64::from(u8::from(compare(op, left, right))) } else { arithmetic(op, left, right) }
+    if op.is_comparison() {
+        f64::from(u8::from(compare(op, left, right)))
+    } else {
+        arithmetic(op, left, right)
+    }
 }
 
 fn numbers(op: BinaryOp, left: Scalars, right: Scalars, step_count: usize) -> Scalars {
@@ -128,7 +138,8 @@ fn map_arithmetic(block: &mut Block, op: BinaryOp, scalars: &Scalars, is_swapped
                 for (step, value) in row.iter_mut().enumerate() {
                     if !is_absent(*value) {
                         let number = scalars.at(step);
-                        *value = if is_swapped { $function(number, *value) } else { $function(*value, number) };
+                        *value =
+                            if is_swapped { $function(number, *value) } else { $function(*value, number) };
                     }
                 }
             }
@@ -144,7 +155,12 @@ fn map_arithmetic(block: &mut Block, op: BinaryOp, scalars: &Scalars, is_swapped
 }
 
 /// `-expr` and `+expr`.
-pub(crate) fn unary(ctx: &Context<'_>, is_minus: bool, expr: &Expr, grid: &StepGrid) -> Result<Operand, EvalError> {
+pub(crate) fn unary(
+    ctx: &Context<'_>,
+    is_minus: bool,
+    expr: &Expr,
+    grid: &StepGrid,
+) -> Result<Operand, EvalError> {
     let operand = super::eval(ctx, expr, grid)?;
     if !is_minus {
         return Ok(operand);
@@ -158,6 +174,8 @@ pub(crate) fn unary(ctx: &Context<'_>, is_minus: bool, expr: &Expr, grid: &StepG
             block.drop_metadata(ctx)?;
             Ok(Operand::Vector(block))
         }
-        Operand::String(_) => Err(execution("unary expression only allowed on expressions of type scalar or instant vector")),
+        Operand::String(_) => {
+            Err(execution("unary expression only allowed on expressions of type scalar or instant vector"))
+        }
     }
 }

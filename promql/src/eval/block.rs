@@ -107,11 +107,7 @@ impl Block {
     }
 
     /// One series with these values.
-    pub(crate) fn one(
-        ctx: &Context<'_>,
-        labels: LabelSet,
-        values: Vec<f64>,
-    ) -> Result<Self, EvalError> {
+    pub(crate) fn one(ctx: &Context<'_>, labels: LabelSet, values: Vec<f64>) -> Result<Self, EvalError> {
         let reservation = ctx.reserve_numbers(1, values.len(), String::new)?;
         let step_count = values.len();
         let labels = vec![RowLabels::kept(labels)];

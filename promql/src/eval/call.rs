@@ -101,7 +101,9 @@ pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
         // Samples carry no start time yet, so none is known.
         "start_timestamp" => call.map(call.vector(0)?, |_, _| 0.0),
         "absent" => absent(call),
-        "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => sort::sort(call).map(Operand::Vector),
+        "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
+            sort::sort(call).map(Operand::Vector)
+        }
         "label_replace" => label_functions::label_replace(call).map(Operand::Vector),
         "label_join" => label_functions::label_join(call).map(Operand::Vector),
         "info" => info::info(call).map(Operand::Vector),
@@ -139,9 +141,8 @@ fn date(call: &Call<'_>, part: DatePart) -> Result<Operand, EvalError> {
         return call.map(call.vector(0)?, |value, _| date_part(value as i64, part));
     }
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
-    let values = (0..call.grid.count)
-        .map(|step| date_part(call.grid.time_ms(step).div_euclid(1000), part))
-        .collect();
+    let values =
+        (0..call.grid.count).map(|step| date_part(call.grid.time_ms(step).div_euclid(1000), part)).collect();
     Block::one(call.ctx, LabelSet::empty(), values).map(Operand::Vector)
 }
 
@@ -157,9 +158,9 @@ fn pick(call: &Call<'_>, choose: impl Fn(f64, f64) -> f64) -> Result<Operand, Ev
         let other = call.scalars(index)?;
         best = match (best, other) {
             (Scalars::Constant(left), Scalars::Constant(right)) => Scalars::Constant(choose(left, right)),
-            (left, right) => {
-                Scalars::Steps((0..call.grid.count).map(|step| choose(left.at(step), right.at(step))).collect())
-            }
+            (left, right) => Scalars::Steps(
+                (0..call.grid.count).map(|step| choose(left.at(step), right.at(step))).collect(),
+            ),
         };
     }
     Ok(Operand::Scalar(best))

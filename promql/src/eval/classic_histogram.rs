@@ -8,8 +8,8 @@ use super::call::Call;
 use super::labels::{KeyIndex, KeyRule, filtered, is_metadata, with_label, without_metadata};
 use crate::engine::EvalError;
 use crate::kernel::histogram::{Bucket, ForcedMonotonicity, bucket_fraction, bucket_quantile};
-use crate::kernel::time::rfc3339;
 use crate::kernel::is_absent;
+use crate::kernel::time::rfc3339;
 use crate::parse::ast::Span;
 
 const BUCKET_LABEL: &str = "le";
@@ -277,5 +277,9 @@ fn finish(call: &Call<'_>, result: &mut Block) -> Result<(), EvalError> {
         }
     }
     // Series that differed in their name only meet here, except in an instant query that drops names at the end.
-    if call.ctx.options.delayed_name_removal && call.grid.count == 1 { Ok(()) } else { result.merge_duplicates() }
+    if call.ctx.options.delayed_name_removal && call.grid.count == 1 {
+        Ok(())
+    } else {
+        result.merge_duplicates()
+    }
 }

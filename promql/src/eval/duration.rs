@@ -56,7 +56,9 @@ impl Context<'_> {
             DurationExprKind::MinOf(left, right) => self.seconds(left)?.min(self.seconds(right)?),
             DurationExprKind::MaxOf(left, right) => self.seconds(left)?.max(self.seconds(right)?),
             DurationExprKind::Unary { is_minus: true, expr } => -self.seconds(expr)?,
-            DurationExprKind::Unary { is_minus: false, expr } | DurationExprKind::Paren(expr) => self.seconds(expr)?,
+            DurationExprKind::Unary { is_minus: false, expr } | DurationExprKind::Paren(expr) => {
+                self.seconds(expr)?
+            }
             DurationExprKind::Binary { .. } => self.seconds(expr)?,
         })
     }

@@ -71,7 +71,11 @@ impl KeyRule {
 
     /// The labels that make the key.
     pub(crate) fn apply(&self, labels: &LabelSet) -> LabelSet {
-        if self.is_only && self.names.is_empty() { LabelSet::empty() } else { filtered(labels, |name| self.keeps(name)) }
+        if self.is_only && self.names.is_empty() {
+            LabelSet::empty()
+        } else {
+            filtered(labels, |name| self.keeps(name))
+        }
     }
 
     /// Writes bytes that are equal exactly for equal keys.

@@ -57,11 +57,10 @@ pub(crate) fn apply<'a>(
     let matching = &operation.matching;
     let step_count = left.step_count;
     let is_swapped = matching.cardinality == Cardinality::OneToMany;
-    let sides = if is_swapped {
-        Sides { many: right, one: left, is_swapped, fill_many: matching.fill_right, fill_one: matching.fill_left }
-    } else {
-        Sides { many: left, one: right, is_swapped, fill_many: matching.fill_left, fill_one: matching.fill_right }
-    };
+    let (many, one) = if is_swapped { (right, left) } else { (left, right) };
+    // As in Prometheus, `fill_left` stands for the many side of `group_right` too, although it is on the right.
+    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
+    let sides = Sides { many, one, is_swapped, fill_many, fill_one };
     if matches!(operation.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
         ctx.info(span, super::binary::incompatible_floats(operation.op));
         return Ok(Block::empty(step_count));
@@ -164,10 +163,8 @@ impl Matching<'_> {
         let start = output.labels.len();
         for many in &group.many {
             for one in &group.one {
-                let labels = self.result_labels(
-                    &self.sides.many.labels[*many].set,
-                    &self.sides.one.labels[*one].set,
-                );
+                let labels =
+                    self.result_labels(&self.sides.many.labels[*many].set, &self.sides.one.labels[*one].set);
                 self.push(output, labels, self.sides.many.row(*many), self.sides.one.row(*one));
             }
         }
@@ -273,7 +270,8 @@ impl Matching<'_> {
 
     fn drop_unkept(&self, output: &mut Output, start: usize) -> Result<(), EvalError> {
         if self.operation.op.is_comparison() && !self.operation.return_bool {
-            for value in output.values[start..].iter_mut().filter(|value| value.to_bits() == UNKEPT.to_bits()) {
+            for value in output.values[start..].iter_mut().filter(|value| value.to_bits() == UNKEPT.to_bits())
+            {
                 *value = ABSENT;
             }
         }

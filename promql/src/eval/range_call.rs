@@ -80,10 +80,7 @@ pub(crate) fn range_vector<'a>(
 }
 
 fn extended_of(ctx: &Context<'_>, extension: RangeExtension) -> Extended {
-    Extended {
-        is_smoothed: extension == RangeExtension::Smoothed,
-        lookback_ms: ctx.options.lookback_ms,
-    }
+    Extended { is_smoothed: extension == RangeExtension::Smoothed, lookback_ms: ctx.options.lookback_ms }
 }
 
 fn check_extension(function: &str, extension: Option<RangeExtension>) -> Result<(), EvalError> {
@@ -172,7 +169,8 @@ fn kernel<'a>(
             Box::new(move |_, samples, _, out| over_time::variance(samples, &windows, f64::sqrt, out))
         }
         "mad_over_time" => Box::new(move |_, samples, scratch, out| {
-            let mad = |values: &[f64], _: &[i64]| quantile::median_absolute_deviation(values, &mut scratch.values);
+            let mad =
+                |values: &[f64], _: &[i64]| quantile::median_absolute_deviation(values, &mut scratch.values);
             over_time::fold(samples, &windows, mad, out);
         }),
         "deriv" => Box::new(move |_, samples, _, out| regression::deriv(samples, &windows, out)),

@@ -37,7 +37,12 @@ pub(crate) enum SampleSource {
 
 impl SampleSource {
     /// Reads the samples of one series into `columns`, cleared first.
-    pub(crate) fn read(&self, ctx: &Context<'_>, index: usize, columns: &mut SampleColumns) -> Result<(), EvalError> {
+    pub(crate) fn read(
+        &self,
+        ctx: &Context<'_>,
+        index: usize,
+        columns: &mut SampleColumns,
+    ) -> Result<(), EvalError> {
         match self {
             Self::Stored { set, range, strips_stale } => {
                 set.read(index, *range, columns)?;
@@ -87,7 +92,11 @@ pub(crate) struct RowScratch {
 enum RowsKind<'a> {
     /// The block without its labels.
     Block(Block),
-    Stream { source: SampleSource, kernel: RowKernel<'a>, selector: Box<dyn Fn() -> String + Send + Sync + 'a> },
+    Stream {
+        source: SampleSource,
+        kernel: RowKernel<'a>,
+        selector: Box<dyn Fn() -> String + Send + Sync + 'a>,
+    },
 }
 
 /// Series with rows that exist or can be computed.

@@ -176,8 +176,7 @@ mod tests {
 
     #[test]
     fn falling_counts_are_raised_and_reported() {
-        let (_, forced) =
-            bucket_quantile(0.5, &mut buckets(&[(1.0, 4.0), (2.0, 3.0), (f64::INFINITY, 8.0)]));
+        let (_, forced) = bucket_quantile(0.5, &mut buckets(&[(1.0, 4.0), (2.0, 3.0), (f64::INFINITY, 8.0)]));
         let expected = ForcedMonotonicity { min_bucket: 2.0, max_bucket: 2.0, max_diff: 1.0 };
         assert_eq!(forced, Some(expected));
     }

@@ -22,11 +22,8 @@ pub(crate) fn fold(
     out: &mut [f64],
 ) {
     windows.for_each(samples.times_ms, |step_index, low, high| {
-        out[step_index] = if high > low {
-            fold(&samples.values[low..high], &samples.times_ms[low..high])
-        } else {
-            ABSENT
-        };
+        out[step_index] =
+            if high > low { fold(&samples.values[low..high], &samples.times_ms[low..high]) } else { ABSENT };
     });
 }
 
@@ -232,8 +229,7 @@ pub(crate) fn count_pairs(
         totals.push(total);
     }
     windows.for_each(samples.times_ms, |step_index, low, high| {
-        out[step_index] =
-            if high > low { f64::from(totals[high - 1] - totals[low]) } else { ABSENT };
+        out[step_index] = if high > low { f64::from(totals[high - 1] - totals[low]) } else { ABSENT };
     });
 }
 

@@ -21,7 +21,8 @@ fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     resets.clear();
     let has_reset = values.windows(2).fold(false, |any, pair| any | (pair[1] < pair[0]));
     if has_reset {
-        resets.extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]).map(|i| i as u32));
+        resets
+            .extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]).map(|i| i as u32));
     }
 }
 
@@ -186,7 +187,9 @@ impl ExtendedWindow<'_> {
         if is_smoothed {
             last = self.times_ms[..last].partition_point(|time| *time < self.end_ms);
         }
-        if self.times_ms[last] <= self.start_ms {
+        let is_before = self.times_ms[last] <= self.start_ms;
+        let is_after = is_smoothed && self.times_ms[first] > self.end_ms;
+        if is_before || is_after {
             return None;
         }
         let left = if is_smoothed && self.times_ms[first] < self.start_ms {
@@ -273,9 +276,8 @@ pub(crate) fn extended_samples(
     let end_ms = windows.end_ms;
     let start_ms = end_ms.saturating_sub(windows.range_ms);
     let window = ExtendedWindow { times_ms: samples.times_ms, values: samples.values, start_ms, end_ms };
-    let Some((first, last, left, right)) = (!samples.times_ms.is_empty())
-        .then(|| window.edges(is_smoothed, false))
-        .flatten()
+    let Some((first, last, left, right)) =
+        (!samples.times_ms.is_empty()).then(|| window.edges(is_smoothed, false)).flatten()
     else {
         return (Vec::new(), Vec::new());
     };
@@ -288,7 +290,12 @@ pub(crate) fn extended_samples(
 }
 
 /// A smoothed instant selector: the value at each window's end, interpolated between its neighbours.
-pub(crate) fn smoothed_instant(samples: Samples<'_>, windows: &WindowGrid, lookback_ms: i64, out: &mut [f64]) {
+pub(crate) fn smoothed_instant(
+    samples: Samples<'_>,
+    windows: &WindowGrid,
+    lookback_ms: i64,
+    out: &mut [f64],
+) {
     let wide = WindowGrid {
         end_ms: windows.end_ms.saturating_add(lookback_ms),
         range_ms: lookback_ms.saturating_mul(2),

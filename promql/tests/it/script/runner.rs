@@ -127,9 +127,10 @@ impl Bench {
             matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
         };
         eval.expects_histograms()
-            || expr.selectors().iter().any(|selector| {
-                self.unsupported.iter().any(|labels| selects(&selector.matchers, labels))
-            })
+            || expr
+                .selectors()
+                .iter()
+                .any(|selector| self.unsupported.iter().any(|labels| selects(&selector.matchers, labels)))
     }
 }
 
@@ -204,9 +205,9 @@ fn check(bench: &Bench, eval: &Eval, expr: &Expr) -> Result<usize, String> {
     };
     check_instant(bench, &snapshot, eval, expr, time_ms)?;
     let mut repeated = 0;
-    let is_time_bound = expr.contains(|node| {
-        matches!(&node.kind, ExprKind::Call { function, .. } if TIME_FUNCTIONS.contains(function))
-    });
+    let is_time_bound = expr.contains(
+        |node| matches!(&node.kind, ExprKind::Call { function, .. } if TIME_FUNCTIONS.contains(function)),
+    );
     repeated += check_as_range(bench, &snapshot, eval, expr, time_ms)?;
     if !is_time_bound {
         let mut fixed = expr.clone();
@@ -272,7 +273,8 @@ fn check_as_range(
     expr: &Expr,
     time_ms: i64,
 ) -> Result<usize, String> {
-    let depends_on_range = ["start()", "end()", "range()", "step()"].iter().any(|word| eval.query.contains(word));
+    let depends_on_range =
+        ["start()", "end()", "range()", "step()"].iter().any(|word| eval.query.contains(word));
     if eval.fail.is_some()
         || eval.is_ordered
         || eval.string.is_some()
@@ -323,7 +325,11 @@ fn check_outcome(
         (Some(_), Ok(output)) => Err(format!("should have failed, gave {:?}", output.value)),
         (Some(expected), Err(error)) => {
             let text = error.to_string();
-            if text_matches(expected, &text) { Ok(()) } else { Err(format!("wrong error {text:?}, expected {expected:?}")) }
+            if text_matches(expected, &text) {
+                Ok(())
+            } else {
+                Err(format!("wrong error {text:?}, expected {expected:?}"))
+            }
         }
         (None, Ok(output)) => {
             check_annotations(eval, &output)?;
@@ -445,11 +451,8 @@ fn check_range(eval: &Eval, value: &Value, start_ms: i64, end_ms: i64, step_ms: 
 }
 
 fn compare_matrix(eval: &Eval, matrix: &[MatrixSeries], start_ms: i64, step_ms: i64) -> Result<(), String> {
-    let with_points: Vec<&SeriesLine> = eval
-        .series
-        .iter()
-        .filter(|line| line.points.iter().any(|point| *point != Point::Gap))
-        .collect();
+    let with_points: Vec<&SeriesLine> =
+        eval.series.iter().filter(|line| line.points.iter().any(|point| *point != Point::Gap)).collect();
     if matrix.len() != with_points.len() {
         return Err(format!("expected {} series, got {matrix:?}", with_points.len()));
     }
