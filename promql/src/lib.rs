@@ -16,5 +16,5 @@ pub mod value;
 
 pub use annotation::{Annotation, Annotations, Severity};
 pub use engine::{CancelReason, Cancellation, Engine, EngineOptions, EvalError, QueryOutput, QueryStats};
-pub use parse::{ParseError, ParseOptions, parse};
+pub use parse::{ParseError, ParseOptions, parse, parse_selector};
 pub use value::{MatrixSeries, Value, VectorSample};

@@ -1,0 +1,216 @@
+//! The long layout: a row is a sample. Groups the rows of a batch by series.
+//!
+//! Input: a record batch and its [`Layout`]. Output: [`SeriesColumns`]. Rows without a value are skipped, rows without
+//! a usable time refused; the others are kept.
+
+use std::hash::{BuildHasherDefault, Hasher};
+
+use arrow::array::RecordBatch;
+use hashbrown::HashMap;
+use mytsdb_storage::Storage;
+use mytsdb_storage::model::TenantId;
+
+use super::columns::{self, ColumnError, Numbers};
+use super::labels::LabelColumns;
+use super::schema::Layout;
+
+/// What becomes of a batch: the columns of a `WriteBatch`, and what had to be left out.
+#[derive(Debug)]
+pub(super) struct SeriesColumns {
+    /// Per series: its key.
+    pub(super) keys: Vec<u128>,
+    /// Per series: end of its samples.
+    pub(super) sample_ends: Vec<usize>,
+    /// Per series: a row that has its labels.
+    pub(super) rows: Vec<u32>,
+    /// Sample times.
+    pub(super) timestamps_ms: arrow::buffer::ScalarBuffer<i64>,
+    /// Sample values.
+    pub(super) values: arrow::buffer::ScalarBuffer<f64>,
+    /// The labels.
+    pub(super) labels: LabelColumns,
+    /// What was refused.
+    pub(super) refused: Refused,
+}
+
+/// Samples refused while decoding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// How many.
+    pub(super) sample_count: usize,
+    /// Why the first one was.
+    pub(super) first_reason: Option<String>,
+}
+
+impl Refused {
+    /// Counts refused samples; the reason is only asked for once.
+    pub(super) fn add(&mut self, sample_count: usize, reason: impl FnOnce() -> String) {
+        if self.first_reason.is_none() {
+            self.first_reason = Some(reason());
+        }
+        self.sample_count += sample_count;
+    }
+}
+
+/// Decodes a batch of the long layout.
+pub(super) fn decode(
+    storage: &Storage,
+    tenant: &TenantId,
+    layout: &Layout,
+    batch: &RecordBatch,
+) -> Result<SeriesColumns, ColumnError> {
+    let schema = batch.schema_ref();
+    let times = columns::timestamps_ms(batch.column(layout.timestamp), schema.field(layout.timestamp))?;
+    let values = columns::values(batch.column(layout.value), schema.field(layout.value))?;
+    let labels = LabelColumns::new(batch, layout)?;
+    let row_keys = labels.keys(storage, tenant, batch.num_rows());
+    let mut refused = Refused::default();
+    let is_complete = times.is_complete() && values.is_complete();
+    let groups = group(&row_keys, |row| is_complete || is_usable(&times, &values, row, &mut refused));
+    let SeriesOrder { keys, rows, sample_ends, slots } = order(groups);
+    let (timestamps_ms, values) = match slots {
+        None if is_complete => (times.numbers, values.numbers),
+        None => {
+            let kept = (0..batch.num_rows()).filter(|row| !times.is_null(*row) && !values.is_null(*row));
+            let (times, values): (Vec<i64>, Vec<f64>) =
+                kept.map(|row| (times.numbers[row], values.numbers[row])).unzip();
+            (times.into(), values.into())
+        }
+        Some(slots) => scatter(&slots, sample_ends.last().copied().unwrap_or(0), &times, &values),
+    };
+    Ok(SeriesColumns { keys, sample_ends, rows, timestamps_ms, values, labels, refused })
+}
+
+fn is_usable(times: &Numbers<i64>, values: &Numbers<f64>, row: usize, refused: &mut Refused) -> bool {
+    if values.is_null(row) {
+        return false;
+    }
+    if times.is_null(row) {
+        refused.add(1, || format!("row {row}: timestamp is null or out of range"));
+        return false;
+    }
+    true
+}
+
+/// No series: the row was left out.
+const NO_GROUP: u32 = u32::MAX;
+
+struct Groups {
+    keys: Vec<u128>,
+    rows: Vec<u32>,
+    counts: Vec<usize>,
+    group_of_row: Vec<u32>,
+    is_grouped: bool,
+}
+
+/// Numbers the distinct keys in order of appearance.
+///
+/// Why the guess: samples come series by series or round after round in the same order of series, so the series of a
+/// row is nearly always that of the row before, or the one that followed it last time.
+fn group(row_keys: &[u128], mut is_usable: impl FnMut(usize) -> bool) -> Groups {
+    let mut group_by_key: HashMap<u128, u32, BuildHasherDefault<KeyBits>> = HashMap::default();
+    let mut groups = Groups {
+        keys: Vec::new(),
+        rows: Vec::new(),
+        counts: Vec::new(),
+        group_of_row: Vec::with_capacity(row_keys.len()),
+        is_grouped: true,
+    };
+    let mut following: Vec<u32> = Vec::new();
+    let mut current = 0_u32;
+    for (row, key) in row_keys.iter().enumerate() {
+        if !is_usable(row) {
+            groups.group_of_row.push(NO_GROUP);
+            continue;
+        }
+        let is_key = |group: u32| groups.keys.get(group as usize) == Some(key);
+        let next = following.get(current as usize).copied().unwrap_or(0);
+        let group = if is_key(current) {
+            current
+        } else if is_key(next) {
+            next
+        } else {
+            let new = groups.keys.len() as u32;
+            let group = *group_by_key.entry(*key).or_insert(new);
+            if group == new {
+                groups.keys.push(*key);
+                groups.rows.push(row as u32);
+                groups.counts.push(0);
+                following.push(new);
+            }
+            following[current as usize] = group;
+            group
+        };
+        groups.is_grouped &= group == current || group as usize + 1 == groups.keys.len();
+        groups.counts[group as usize] += 1;
+        groups.group_of_row.push(group);
+        current = group;
+    }
+    groups
+}
+
+struct SeriesOrder {
+    keys: Vec<u128>,
+    rows: Vec<u32>,
+    sample_ends: Vec<usize>,
+    /// Where each row's sample goes; `None` = the rows already lie series by series.
+    slots: Option<Vec<u32>>,
+}
+
+fn order(groups: Groups) -> SeriesOrder {
+    let mut starts = Vec::with_capacity(groups.counts.len());
+    let mut end = 0;
+    let mut sample_ends = Vec::with_capacity(groups.counts.len());
+    for count in &groups.counts {
+        starts.push(end as u32);
+        end += count;
+        sample_ends.push(end);
+    }
+    let slots = (!groups.is_grouped).then(|| {
+        let mut slots = groups.group_of_row;
+        for slot in &mut slots {
+            if let Some(start) = starts.get_mut(*slot as usize) {
+                *slot = *start;
+                *start += 1;
+            }
+        }
+        slots
+    });
+    SeriesOrder { keys: groups.keys, rows: groups.rows, sample_ends, slots }
+}
+
+type Scattered = (arrow::buffer::ScalarBuffer<i64>, arrow::buffer::ScalarBuffer<f64>);
+
+fn scatter(slots: &[u32], sample_count: usize, times: &Numbers<i64>, values: &Numbers<f64>) -> Scattered {
+    let mut sorted_times = vec![0_i64; sample_count];
+    let mut sorted_values = vec![0_f64; sample_count];
+    for ((slot, time), value) in slots.iter().zip(times.numbers.iter()).zip(values.numbers.iter()) {
+        let slot = *slot as usize;
+        if let (Some(time_slot), Some(value_slot)) = (sorted_times.get_mut(slot), sorted_values.get_mut(slot))
+        {
+            *time_slot = *time;
+            *value_slot = *value;
+        }
+    }
+    (sorted_times.into(), sorted_values.into())
+}
+
+/// The low bits of a key are already a good hash.
+#[derive(Debug, Default)]
+struct KeyBits(u64);
+
+impl Hasher for KeyBits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}

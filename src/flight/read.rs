@@ -1,0 +1,149 @@
+//! `DoGet`: PromQL and table scans as streams of record batches.
+//!
+//! A query is evaluated whole before the first batch, so that its errors come as the status of the call; its batches
+//! and those of a table scan are then built one at a time as the client takes them. Dropping the call stops it.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
+use mytsdb_promql::{CancelReason, Cancellation, EvalError, MatrixSeries, Value};
+use mytsdb_storage::Snapshot;
+use mytsdb_storage::model::{METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
+use mytsdb_storage::read::{ReadError, SampleColumns};
+use tonic::Status;
+
+use super::rows::{Batches, SeriesRows};
+use super::schema::Table;
+use super::ticket::{Query, Source};
+use crate::core::Core;
+
+/// Stops the evaluation if the client goes away before its end.
+struct CancelOnDrop(Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel(CancelReason::Canceled);
+    }
+}
+
+/// Runs `query` and returns its rows as Flight messages.
+pub(super) async fn stream(
+    core: Arc<Core>,
+    tenant: TenantId,
+    query: Query,
+    row_count_max: usize,
+) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    let cancellation = Cancellation::default();
+    let _guard = CancelOnDrop(cancellation.clone());
+    let schema = query.layout.schema();
+    let layout = query.layout;
+    let worker = Arc::clone(&core);
+    let series = core
+        .blocking
+        .run(move || run(&worker, &tenant, query.source, &cancellation))
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))??;
+    let batches = batch_stream(core, Batches::new(series, layout, row_count_max));
+    let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
+    Ok(messages.map(|message| message.map_err(Status::from)).boxed())
+}
+
+fn batch_stream(
+    core: Arc<Core>,
+    batches: Batches,
+) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static {
+    try_unfold(batches, move |mut batches| {
+        let core = Arc::clone(&core);
+        async move {
+            let (next, batches) = core
+                .blocking
+                .run(move || (batches.next(), batches))
+                .await
+                .map_err(|error| FlightError::from(Status::unavailable(error.to_string())))?;
+            match next.transpose().map_err(FlightError::from)? {
+                Some(batch) => Ok(Some((batch, batches))),
+                None => Ok(None),
+            }
+        }
+    })
+}
+
+fn run(
+    core: &Core,
+    tenant: &TenantId,
+    source: Source,
+    cancellation: &Cancellation,
+) -> Result<SeriesRows, Status> {
+    let snapshot = core.storage.reader(tenant);
+    let parse = |promql: &str| {
+        mytsdb_promql::parse(promql, &core.parse_options)
+            .map_err(|error| Status::invalid_argument(error.to_string()))
+    };
+    let output = match source {
+        Source::Table { table, range } => return scan(&snapshot, &table, range),
+        Source::Instant { promql, time_ms } => {
+            let time_ms = time_ms.unwrap_or_else(|| core.now_ms());
+            core.engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
+        }
+        Source::Range { promql, start_ms, end_ms, step_ms } => {
+            core.engine.range(&snapshot, &parse(&promql)?, start_ms, end_ms, step_ms, cancellation)
+        }
+    };
+    rows_of(output.map_err(eval_status)?.value)
+}
+
+fn rows_of(value: Value) -> Result<SeriesRows, Status> {
+    match value {
+        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(Ok))),
+        Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
+            Ok(MatrixSeries {
+                labels: sample.labels,
+                timestamps_ms: vec![sample.timestamp_ms],
+                values: vec![sample.value],
+            })
+        }))),
+        Value::Scalar { timestamp_ms, value } => {
+            let labels = mytsdb_storage::model::LabelSet::empty();
+            let row = MatrixSeries { labels, timestamps_ms: vec![timestamp_ms], values: vec![value] };
+            Ok(Box::new(std::iter::once(Ok(row))))
+        }
+        Value::String { .. } => {
+            Err(Status::invalid_argument("the query gives a string, which has no place in a value column"))
+        }
+    }
+}
+
+fn eval_status(error: EvalError) -> Status {
+    match error {
+        EvalError::Canceled => Status::cancelled(error.to_string()),
+        EvalError::TimedOut => Status::deadline_exceeded(error.to_string()),
+        EvalError::TooManyBytes { .. } => Status::resource_exhausted(error.to_string()),
+        EvalError::Read(error) => read_status(&error),
+        _ => Status::invalid_argument(error.to_string()),
+    }
+}
+
+fn read_status(error: &ReadError) -> Status {
+    Status::data_loss(error.to_string())
+}
+
+fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRows, Status> {
+    let matchers = match table {
+        Table::Samples => Vec::new(),
+        Table::Metric(name) => vec![
+            Matcher::new(MatchOp::Equal, METRIC_NAME, name)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?,
+        ],
+    };
+    let set = snapshot.select(&matchers, range).map_err(|error| read_status(&error))?;
+    Ok(Box::new((0..set.len()).map(move |index| {
+        let mut columns = SampleColumns::default();
+        set.read(index, range, &mut columns).map_err(|error| read_status(&error))?;
+        let SampleColumns { timestamps_ms, values, .. } = columns;
+        Ok(MatrixSeries { labels: set.labels(index).clone(), timestamps_ms, values })
+    })))
+}

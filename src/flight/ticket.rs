@@ -1,0 +1,281 @@
+//! What descriptors and tickets ask for: a table to write, a table or a query to read.
+//!
+//! | Form | Means |
+//! |---|---|
+//! | path `["samples"]` | every series |
+//! | path `["<metric>"]` | the series of one metric |
+//! | `{"type":"ingest","table":"samples"}` | as the path, for `DoPut` |
+//! | `{"promql":"…","start":…,"end":…,"step":…}` | a range query; without `start`, `end`: an instant query at `time` or now |
+//! | `{"table":"samples","start":…,"end":…}` | all samples of a table in a half-open range |
+//!
+//! Times are seconds since the Unix epoch as a number, or RFC 3339. Reads take `"layout"`: `"long"` (default) or `"series"`.
+
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use arrow_flight::FlightDescriptor;
+use arrow_flight::flight_descriptor::DescriptorType;
+use mytsdb_storage::model::TimeRange;
+use serde::Deserialize;
+use tonic::Status;
+
+use super::rows::RowLayout;
+use super::schema::Table;
+
+/// Tables that have a meaning of their own and cannot be written or read yet.
+const RESERVED: [&str; 5] = ["series", "histograms", "exemplars", "metadata", "resources"];
+/// Most steps of a range query.
+const STEP_COUNT_MAX: i64 = 1_000_000;
+
+/// What a read asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Query {
+    /// Where the rows come from.
+    pub(super) source: Source,
+    /// What a row is.
+    pub(super) layout: RowLayout,
+}
+
+/// Where the rows of a read come from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// A query at one time; `None` = now.
+    Instant {
+        /// The query.
+        promql: String,
+        /// Evaluation time.
+        time_ms: Option<i64>,
+    },
+    /// A query over a grid of times.
+    Range {
+        /// The query.
+        promql: String,
+        /// First step.
+        start_ms: i64,
+        /// No step after this.
+        end_ms: i64,
+        /// Between steps.
+        step_ms: i64,
+    },
+    /// The samples of a table.
+    Table {
+        /// Which.
+        table: Table,
+        /// Which samples.
+        range: TimeRange,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Command {
+    r#type: Option<String>,
+    table: Option<String>,
+    promql: Option<String>,
+    start: Option<Time>,
+    end: Option<Time>,
+    time: Option<Time>,
+    step: Option<Time>,
+    layout: Option<RowLayout>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Time {
+    Seconds(f64),
+    Text(String),
+}
+
+fn invalid(message: impl Into<String>) -> Status {
+    Status::invalid_argument(message)
+}
+
+fn parse_command(bytes: &[u8]) -> Result<Command, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        invalid(format!(
+            "cannot read the command or ticket as JSON: {error}; allowed is {{\"promql\":…}}, {{\"table\":…}} or {{\"type\":\"ingest\",\"table\":…}}"
+        ))
+    })
+}
+
+fn table(name: &str) -> Result<Table, Status> {
+    match name {
+        "samples" => Ok(Table::Samples),
+        "" => Err(invalid("the table name is empty; allowed is samples or the name of a metric")),
+        name if RESERVED.contains(&name) => {
+            Err(Status::unimplemented(format!("table {name:?} is not supported yet; samples is")))
+        }
+        name => Ok(Table::Metric(name.to_owned())),
+    }
+}
+
+fn path_table(path: &[String]) -> Result<Table, Status> {
+    match path {
+        [name] => table(name),
+        _ => Err(invalid(format!(
+            "the descriptor's path has {} elements; allowed is one: samples or the name of a metric",
+            path.len()
+        ))),
+    }
+}
+
+/// The table that a `DoPut` writes.
+pub(super) fn put_table(descriptor: &FlightDescriptor) -> Result<Table, Status> {
+    if descriptor.r#type() != DescriptorType::Cmd {
+        return path_table(&descriptor.path);
+    }
+    let command = parse_command(&descriptor.cmd)?;
+    match (command.r#type.as_deref(), command.table) {
+        (Some("ingest"), Some(name)) => table(&name),
+        (Some("ingest"), None) => Err(invalid("the ingest command names no table")),
+        _ => Err(invalid("DoPut takes the command {\"type\":\"ingest\",\"table\":\"samples\"}")),
+    }
+}
+
+/// The read that a descriptor stands for (`GetFlightInfo`, `GetSchema`).
+pub(super) fn descriptor_query(descriptor: &FlightDescriptor) -> Result<Query, Status> {
+    if descriptor.r#type() == DescriptorType::Cmd {
+        return query(&descriptor.cmd);
+    }
+    let table = path_table(&descriptor.path)?;
+    Ok(Query { source: Source::Table { table, range: TimeRange::ALL }, layout: RowLayout::Long })
+}
+
+/// The read that a ticket stands for.
+pub(super) fn query(ticket: &[u8]) -> Result<Query, Status> {
+    let command = parse_command(ticket)?;
+    let layout = command.layout.unwrap_or_default();
+    let source = match (command.promql, command.table) {
+        (Some(promql), None) => {
+            promql_source(promql, command.time, command.start, command.end, command.step)?
+        }
+        (None, Some(name)) => Source::Table {
+            table: table(&name)?,
+            range: TimeRange::new(
+                command.start.map_or(Ok(i64::MIN), |time| time_ms("start", &time))?,
+                command.end.map_or(Ok(i64::MAX), |time| time_ms("end", &time))?,
+            ),
+        },
+        _ => return Err(invalid("a ticket holds either promql or table")),
+    };
+    Ok(Query { source, layout })
+}
+
+fn promql_source(
+    promql: String,
+    time: Option<Time>,
+    start: Option<Time>,
+    end: Option<Time>,
+    step: Option<Time>,
+) -> Result<Source, Status> {
+    match (start, end, step) {
+        (None, None, None) => {
+            let time_ms = time.map(|time| time_ms("time", &time)).transpose()?;
+            Ok(Source::Instant { promql, time_ms })
+        }
+        (Some(start), Some(end), Some(step)) => {
+            let (start_ms, end_ms) = (time_ms("start", &start)?, time_ms("end", &end)?);
+            let step_ms = step_ms(&step)?;
+            if end_ms < start_ms {
+                return Err(invalid("end lies before start"));
+            }
+            let step_count = end_ms.saturating_sub(start_ms) / step_ms;
+            if step_count >= STEP_COUNT_MAX {
+                return Err(invalid(format!(
+                    "the range has {step_count} steps, the limit is {STEP_COUNT_MAX}; use a larger step"
+                )));
+            }
+            Ok(Source::Range { promql, start_ms, end_ms, step_ms })
+        }
+        _ => Err(invalid("a range query needs start, end and step; an instant query none of them")),
+    }
+}
+
+fn time_ms(name: &str, time: &Time) -> Result<i64, Status> {
+    let seconds = match time {
+        Time::Seconds(seconds) => *seconds,
+        Time::Text(text) => match text.parse::<f64>() {
+            Ok(seconds) => seconds,
+            Err(_) => {
+                return string_to_timestamp_nanos(text).map(|time| time.div_euclid(1_000_000)).map_err(
+                    |_| invalid(format!("{name} is {text:?}; allowed is seconds since 1970 or RFC 3339")),
+                );
+            }
+        },
+    };
+    seconds_to_ms(name, seconds)
+}
+
+fn seconds_to_ms(name: &str, seconds: f64) -> Result<i64, Status> {
+    let milliseconds = (seconds * 1_000.0).round();
+    if !milliseconds.is_finite() || milliseconds.abs() >= i64::MAX as f64 {
+        return Err(invalid(format!(
+            "{name} is {seconds}; allowed are seconds that fit milliseconds in 64 bits"
+        )));
+    }
+    Ok(milliseconds as i64)
+}
+
+fn step_ms(step: &Time) -> Result<i64, Status> {
+    let seconds = match step {
+        Time::Seconds(seconds) => *seconds,
+        Time::Text(text) => {
+            text.parse().map_err(|_| invalid(format!("step is {text:?}; allowed is seconds")))?
+        }
+    };
+    match seconds_to_ms("step", seconds)? {
+        step_ms if step_ms > 0 => Ok(step_ms),
+        _ => Err(invalid(format!("step is {seconds}; allowed is at least 0.001 seconds"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ticket_takes_seconds_and_rfc3339() {
+        let ticket = br#"{"promql":"up","start":1.5,"end":"1970-01-01T00:01:00Z","step":"15"}"#;
+        let expected =
+            Source::Range { promql: "up".to_owned(), start_ms: 1_500, end_ms: 60_000, step_ms: 15_000 };
+        assert_eq!(query(ticket).unwrap(), Query { source: expected, layout: RowLayout::Long });
+    }
+
+    #[test]
+    fn a_ticket_without_a_range_is_an_instant_query() {
+        let now = query(br#"{"promql":"up","layout":"series"}"#).unwrap();
+        assert_eq!(now.source, Source::Instant { promql: "up".to_owned(), time_ms: None });
+        assert_eq!(now.layout, RowLayout::Series);
+        let then = query(br#"{"promql":"up","time":2}"#).unwrap();
+        assert_eq!(then.source, Source::Instant { promql: "up".to_owned(), time_ms: Some(2_000) });
+    }
+
+    #[test]
+    fn what_is_no_ticket_is_refused_with_what_is_allowed() {
+        for (ticket, part) in [
+            ("nonsense", "JSON"),
+            (r#"{"sql":"SELECT 1"}"#, "sql"),
+            ("{}", "either promql or table"),
+            (r#"{"promql":"up","start":1}"#, "start, end and step"),
+            (r#"{"promql":"up","start":2,"end":1,"step":1}"#, "end lies before start"),
+            (r#"{"promql":"up","start":1,"end":2,"step":0}"#, "at least 0.001"),
+            (r#"{"promql":"up","start":0,"end":1e9,"step":0.001}"#, "larger step"),
+            (r#"{"promql":"up","time":"yesterday"}"#, "RFC 3339"),
+            (r#"{"promql":"up","time":1e300}"#, "64 bits"),
+        ] {
+            let status = query(ticket.as_bytes()).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{ticket}");
+            assert!(status.message().contains(part), "{ticket}: {status}");
+        }
+    }
+
+    #[test]
+    fn paths_and_commands_name_tables() {
+        let path = |name: &str| FlightDescriptor::new_path(vec![name.to_owned()]);
+        assert_eq!(put_table(&path("samples")).unwrap(), Table::Samples);
+        assert_eq!(put_table(&path("up")).unwrap(), Table::Metric("up".to_owned()));
+        let command = FlightDescriptor::new_cmd(r#"{"type":"ingest","table":"samples"}"#);
+        assert_eq!(put_table(&command).unwrap(), Table::Samples);
+        assert_eq!(put_table(&path("exemplars")).unwrap_err().code(), tonic::Code::Unimplemented);
+        assert!(put_table(&FlightDescriptor::new_path(vec![])).is_err());
+        assert!(put_table(&FlightDescriptor::new_cmd(r#"{"type":"read"}"#)).is_err());
+    }
+}
