@@ -5,11 +5,11 @@
 pub mod blocking;
 pub mod config;
 pub mod core;
-mod grpc;
-mod maintenance;
 pub mod flight;
+mod grpc;
 pub mod health;
 pub mod http;
+mod maintenance;
 pub mod otlp;
 pub mod prom_api;
 pub mod remote;
