@@ -232,6 +232,7 @@ impl BlockReader {
     }
 
     /// Returns the name and length of every section.
+    #[cfg(feature = "bench")]
     pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Section::ALL.into_iter().map(|section| (section.name(), self.range(section).len() as u64))
     }

@@ -178,6 +178,7 @@ impl MemoryIndex {
     }
 
     /// How many series there are.
+    #[cfg(test)]
     pub(crate) fn series_count(&self) -> usize {
         usize::try_from(self.series.len()).unwrap_or(usize::MAX)
     }
