@@ -634,7 +634,9 @@ impl Terms for IndexView<'_> {
         let mut dictionary = self.dictionary(label, self.find_restart(label, prefix)?)?;
         let mut union = Union::within(candidates);
         while let Some(entry) = dictionary.next()? {
-            if !dictionary.value.starts_with(prefix) {
+            // PERF: index `block/select/metric_and_infix`: comparing no bytes at the dangling address of an empty
+            // string costs a processor assist of 250 ns with AVX-512.
+            if !prefix.is_empty() && !dictionary.value.starts_with(prefix) {
                 if dictionary.value.as_slice() > prefix {
                     break;
                 }

@@ -84,7 +84,9 @@ impl Pattern {
             Self::EndsWith(suffix) => value.ends_with(suffix.as_str()),
             Self::Contains(infix) => value.contains(infix.as_str()),
             Self::Regex { prefix, regex } => {
-                value.starts_with(prefix.as_str()) && regex.is_match(Input::new(value))
+                // An empty prefix is not compared; see the note in `index::reader`.
+                let may_match = prefix.is_empty() || value.starts_with(prefix.as_str());
+                may_match && regex.is_match(Input::new(value))
             }
         }
     }
