@@ -1,10 +1,23 @@
-//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for.
+//! What the gRPC doors (Flight, OTLP) share: the listener, and which tenant a call is for.
 //!
 //! Not here: the protocols themselves.
 
 use mytsdb_storage::model::TenantId;
+use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::transport::server::{Router, TcpIncoming};
+use tracing::error;
+
+use crate::shutdown::Shutdown;
+
+/// Serves `router` on `listener` until the server goes down.
+pub(crate) async fn serve(protocol: &'static str, listener: TcpListener, router: Router, shutdown: Shutdown) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    if let Err(error) = router.serve_with_incoming_shutdown(incoming, shutdown.stopping()).await {
+        error!(protocol, %error, "the listener failed");
+    }
+}
 
 /// Finds the tenant of a call in the first of `keys` that the metadata holds; absent = `anonymous`.
 ///

@@ -1,3 +1,59 @@
-//! The `mytsdb` binary.
+//! The `mytsdb` binary: configuration, log, server, exit code.
 
-fn main() {}
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mytsdb::{Config, ConfigError, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Longest wait for blocking work after the server is down.
+const RUNAWAY_WAIT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let config = match Config::from_args(std::env::args_os()) {
+        Ok(config) => config,
+        Err(ConfigError::Flags(error)) => error.exit(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    mytsdb::telemetry::start_log(&config.log_filter);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "ending with an error");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    let runtime = mytsdb::runtime()?;
+    let outcome = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let asked_to_stop = async {
+            tokio::select! {
+                _ = terminate.recv() => info!(signal = "SIGTERM", "asked to stop"),
+                _ = interrupt.recv() => info!(signal = "SIGINT", "asked to stop"),
+            }
+        };
+        tokio::pin!(asked_to_stop);
+        let running = tokio::select! {
+            running = Server::start(config) => running?,
+            () = &mut asked_to_stop => return Ok(()),
+        };
+        asked_to_stop.await;
+        running.shutdown().await?;
+        Ok(())
+    });
+    // A query that did not notice its cancellation must not keep the process alive.
+    runtime.shutdown_timeout(RUNAWAY_WAIT);
+    outcome
+}

@@ -5,6 +5,7 @@
 
 pub mod annotation;
 mod engine;
+pub mod function;
 pub mod parse;
 pub mod value;
 

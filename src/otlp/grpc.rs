@@ -21,6 +21,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use tokio::sync::oneshot;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
+use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 use tower::Service;
 
@@ -29,9 +30,10 @@ use super::decode::decode;
 use super::reply::{Outcome, write_status};
 use crate::core::Core;
 use crate::grpc;
+use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant.
-const TENANT_KEYS: [&str; 1] = ["x-scope-orgid"];
+const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
 /// Metadata remembered as stored; beyond it the memory starts afresh.
 const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
 
@@ -45,6 +47,11 @@ pub fn service(core: Arc<Core>, options: OtlpOptions) -> OtlpMetrics<MetricsServ
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Gzip);
     OtlpMetrics { server }
+}
+
+/// Creates everything that listens on the OTLP/gRPC port.
+pub(crate) fn router(core: Arc<Core>, options: OtlpOptions) -> Router {
+    tonic::transport::Server::builder().add_service(service(core, options))
 }
 
 /// The metrics service over one core.

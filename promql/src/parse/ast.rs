@@ -184,6 +184,13 @@ pub enum Duration {
 impl Duration {
     /// No time at all.
     pub const ZERO: Duration = Duration::Literal(0);
+
+    /// Sets every span to zero.
+    pub(super) fn clear_spans(&mut self) {
+        if let Self::Expression(expr) = self {
+            expr.clear_spans();
+        }
+    }
 }
 
 /// A duration expression with its place.
@@ -193,6 +200,22 @@ pub struct DurationExpr {
     pub kind: DurationExprKind,
     /// Where it stands.
     pub span: Span,
+}
+
+impl DurationExpr {
+    fn clear_spans(&mut self) {
+        self.span = Span::default();
+        match &mut self.kind {
+            DurationExprKind::Seconds { .. } | DurationExprKind::Step | DurationExprKind::Range => {}
+            DurationExprKind::Unary { expr, .. } | DurationExprKind::Paren(expr) => expr.clear_spans(),
+            DurationExprKind::MinOf(lhs, rhs)
+            | DurationExprKind::MaxOf(lhs, rhs)
+            | DurationExprKind::Binary { lhs, rhs, .. } => {
+                lhs.clear_spans();
+                rhs.clear_spans();
+            }
+        }
+    }
 }
 
 /// The kinds of duration expressions. Values are seconds as `f64`.
@@ -209,7 +232,7 @@ pub enum DurationExprKind {
     Step,
     /// `range()`
     Range,
-    /// `min_of(a, b)` (also `min`)
+    /// `min_of(a, b)`
     MinOf(Box<DurationExpr>, Box<DurationExpr>),
     /// `max_of(a, b)`
     MaxOf(Box<DurationExpr>, Box<DurationExpr>),
@@ -324,7 +347,9 @@ impl AggregateOp {
 }
 
 /// A binary operation.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// A chain `a + b + c` nests in `lhs` and may be as long as the token limit allows: walk it with [`Binary::chain`].
+/// Drop, clone, comparison and formatting do so (see `tree`).
 pub struct Binary {
     /// Which.
     pub op: BinaryOp,

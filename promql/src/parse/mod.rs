@@ -1,7 +1,14 @@
 //! From text to tree: lexer, Pratt parser, printer. Every node knows where it stands in the text.
 
 pub mod ast;
+mod check;
+mod duration;
 mod error;
+mod grammar;
+mod lexer;
+mod literal;
+mod printer;
+mod tree;
 
 pub use error::ParseError;
 
@@ -29,6 +36,8 @@ impl Default for ParseOptions {
 /// # Errors
 /// [`ParseError`] with the position and Prometheus' text.
 pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
-    let _unused = options;
-    Err(ParseError::new(query, ast::Span { start: 0, end: 0 }, "parser is not here yet".to_owned()))
+    let parsed = grammar::Parser::new(query, options).and_then(grammar::Parser::query);
+    let mut expr = parsed.map_err(|error| *error)?;
+    check::check(query, &mut expr).map_err(|error| *error)?;
+    Ok(expr)
 }

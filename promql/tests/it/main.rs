@@ -1,0 +1,3 @@
+//! Tests of the whole crate through its public doors.
+
+mod parse;

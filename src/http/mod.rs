@@ -1,0 +1,122 @@
+//! The HTTP port: what its handlers share, its routes, and who answers before the storage is open.
+//!
+//! Not here: the endpoints themselves (`prom_api`, `remote`, `health`), sockets (see [`listener`]).
+
+pub mod listener;
+mod observe;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::SizeAbove;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::config::{Config, CorsOrigin};
+use crate::core::Core;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
+use crate::{health, prom_api, remote};
+
+/// Responses below this size are not worth compressing.
+const COMPRESSED_BYTES_MIN: u64 = 1024;
+
+/// What all HTTP handlers share.
+#[derive(Debug)]
+pub struct HttpState {
+    /// The settings.
+    pub config: Config,
+    /// The server's own metrics.
+    pub metrics: Arc<Metrics>,
+    /// One permit per query that is evaluated.
+    pub query_gate: Arc<Semaphore>,
+    /// One permit per KiB of write bodies in flight.
+    pub write_gate: Arc<Semaphore>,
+    /// Whether the server is going down.
+    pub shutdown: Shutdown,
+    /// When the server was started, for `/api/v1/status/runtimeinfo`.
+    pub started_ms: i64,
+    /// The same moment on the clock that never jumps.
+    pub started: Instant,
+    /// Set once, when the storage is open.
+    core: OnceLock<Arc<Core>>,
+}
+
+impl HttpState {
+    /// Creates the state of a server that is not ready yet.
+    pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
+        let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
+        Self {
+            query_gate: Arc::new(Semaphore::new(config.query.concurrency_max)),
+            write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
+            metrics,
+            shutdown,
+            started_ms: crate::core::now_ms(),
+            started: Instant::now(),
+            core: OnceLock::new(),
+            config,
+        }
+    }
+
+    /// Makes the server ready. Only the first call counts.
+    pub fn set_ready(&self, core: Arc<Core>) {
+        let _first_wins = self.core.set(core);
+    }
+
+    /// The core, or the answer of a server that is not ready or is going down.
+    ///
+    /// # Errors
+    /// The response `503` with Prometheus' text and header.
+    pub fn ready_core(&self) -> Result<&Arc<Core>, Box<Response>> {
+        match self.core.get() {
+            Some(core) => Ok(core),
+            None => Err(Box::new(unavailable(self.shutdown.is_stopping()))),
+        }
+    }
+}
+
+fn unavailable(is_stopping: bool) -> Response {
+    let stopping = HeaderValue::from_static(if is_stopping { "true" } else { "false" });
+    let mut headers = HeaderMap::new();
+    headers.insert("x-prometheus-stopping", stopping);
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
+}
+
+/// All routes of the HTTP port.
+pub fn router(state: &Arc<HttpState>) -> Router {
+    let compression = CompressionLayer::new()
+        .quality(CompressionLevel::Fastest)
+        .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
+    // Pages of other origins may ask queries, but neither write nor administrate.
+    let queries = prom_api::router().layer(compression).layer(cors(&state.config.cors_origin));
+    let operations = health::router().route("/", get(|| async { "MyTSDB\n" }));
+    Router::new()
+        .merge(queries)
+        .merge(prom_api::admin::router())
+        .merge(operations)
+        .merge(remote::router())
+        .layer(CatchPanicLayer::new())
+        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), observe::observe))
+        .with_state(Arc::clone(state))
+}
+
+/// Prometheus' CORS headers.
+fn cors(origin: &CorsOrigin) -> CorsLayer {
+    let allowed = match origin {
+        CorsOrigin::None => return CorsLayer::new(),
+        CorsOrigin::Any => AllowOrigin::any(),
+        CorsOrigin::One(origin) => AllowOrigin::exact(origin.clone()),
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
+        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE, header::ORIGIN])
+        .expose_headers([header::DATE])
+}

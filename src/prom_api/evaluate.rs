@@ -1,0 +1,296 @@
+//! Runs a query off the async threads: gate, time limit, cancellation, evaluation, the beginning of the answer.
+//!
+//! Input: a [`Question`]. Output: a response whose body is written while it is sent.
+//! Not here: parameters (see `query`, `query_range`), the JSON itself (see `result_json`).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use mytsdb_promql::parse::ast::{Expr, ValueType};
+use mytsdb_promql::{
+    Annotations, CancelReason, Cancellation, Engine, EngineOptions, QueryOutput, Severity, Value, parse,
+};
+use mytsdb_storage::model::TenantId;
+use serde_json::json;
+
+use super::call::Call;
+use super::error::{ApiError, ErrorType};
+use super::response::TRUNCATED;
+use super::result_json::{Remarks, ResultJson};
+use crate::core::Core;
+
+/// The part of an answer that is written before it is sent; most answers are smaller.
+const FIRST_CHUNK_BYTES: usize = 256 << 10;
+
+/// The parts after it, written on an async thread while the client reads: some 100 µs of work each.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Most warnings, and most infos, that an answer carries.
+const REMARK_COUNT_MAX: usize = 10;
+
+/// Times at which a query is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Times {
+    Instant { time_ms: i64 },
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+/// A query with everything that the call says about it.
+#[derive(Debug)]
+pub(super) struct Question {
+    query: String,
+    times: Times,
+    limit: Option<usize>,
+    timeout: Duration,
+    lookback_ms: Option<i64>,
+    has_stats: bool,
+}
+
+impl Question {
+    /// Reads the parameters that instant and range queries share.
+    pub(super) fn of(call: &Call, times: Times, limit: Option<usize>) -> Result<Self, ApiError> {
+        let longest = call.state.config.query.timeout;
+        let timeout = match call.params.duration_ms("timeout")? {
+            Some(timeout_ms) => Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0)).min(longest),
+            None => longest,
+        };
+        let lookback_ms = match call.params.get("lookback_delta") {
+            Some(text) => Some(super::params::parse_duration_param_ms(text).map_err(|reason| {
+                ApiError::bad_data(format!("error parsing lookback delta duration: {reason}"))
+            })?),
+            None => None,
+        };
+        Ok(Self {
+            query: call.params.get("query").unwrap_or_default().to_owned(),
+            times,
+            limit,
+            timeout,
+            // As in Prometheus, 0 and less mean the default.
+            lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
+            has_stats: call.params.get("stats").is_some(),
+        })
+    }
+}
+
+/// Stops the query when the call is dropped because its client went away.
+struct CancelOnDrop(Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel(CancelReason::Canceled);
+    }
+}
+
+/// Evaluates and answers.
+pub(super) async fn evaluate(call: &Call, question: Question) -> Result<Response, ApiError> {
+    let cancellation = Cancellation::default();
+    let _guard = CancelOnDrop(cancellation.clone());
+    let timeout = question.timeout;
+    let outcome = tokio::select! {
+        outcome = run(call, question, cancellation.clone()) => outcome,
+        () = tokio::time::sleep(timeout) => {
+            // The evaluation notices soon; its client need not wait for that.
+            cancellation.cancel(CancelReason::TimedOut);
+            Err(ApiError::new(ErrorType::Timeout, "query timed out in expression evaluation"))
+        }
+    };
+    match outcome {
+        Ok((answer, samples_read)) => {
+            call.state.metrics.query("success", samples_read);
+            Ok(answer.into_response())
+        }
+        Err(error) => {
+            call.state.metrics.query(error.kind.as_str(), 0);
+            Err(error)
+        }
+    }
+}
+
+/// Waits for a place, then works on a blocking thread. The place stays taken until the work ends.
+async fn run(call: &Call, question: Question, cancellation: Cancellation) -> Result<(Answer, u64), ApiError> {
+    let asked = Instant::now();
+    let place = Arc::clone(&call.state.query_gate)
+        .acquire_owned()
+        .await
+        .map_err(|_| ApiError::new(ErrorType::Unavailable, "server is shutting down"))?;
+    let (core, tenant) = (Arc::clone(&call.core), call.tenant.clone());
+    let work = move || {
+        let queued = asked.elapsed();
+        let answer = answer(&core, &tenant, &question, &cancellation, queued);
+        drop(place);
+        answer
+    };
+    call.core.blocking.run(work).await?
+}
+
+/// Parses, evaluates and writes the beginning.
+fn answer(
+    core: &Core,
+    tenant: &TenantId,
+    question: &Question,
+    cancellation: &Cancellation,
+    queued: Duration,
+) -> Result<(Answer, u64), ApiError> {
+    let started = Instant::now();
+    let expr = parse(&question.query, &core.parse_options).map_err(|error| ApiError::parse(&error))?;
+    if let Times::Range { .. } = question.times {
+        check_range_type(&expr)?;
+    }
+    let prepared = started.elapsed();
+    let output = eval(core, tenant, question, &expr, cancellation)?;
+    let evaluated = started.elapsed() - prepared;
+    let QueryOutput { mut value, annotations, stats } = output;
+    let mut remarks = remarks(&annotations, &question.query);
+    if question.limit.is_some_and(|limit| truncate(&mut value, limit)) {
+        remarks.warnings.push(TRUNCATED.to_owned());
+    }
+    if question.has_stats {
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        remarks.stats = Some(
+            json!({
+                "timings": {
+                    "evalTotalTime": seconds(prepared + evaluated),
+                    "resultSortTime": 0,
+                    "queryPreparationTime": seconds(prepared),
+                    "innerEvalTime": seconds(evaluated),
+                    "execQueueTime": seconds(queued),
+                    "execTotalTime": seconds(queued + prepared + evaluated),
+                },
+                "samples": {
+                    "totalQueryableSamples": stats.samples_read,
+                    "samplesRead": stats.samples_read,
+                    "peakSamples": stats.peak_bytes / 16,
+                },
+            })
+            .to_string(),
+        );
+    }
+    let mut rest = ResultJson::new(value, &remarks);
+    let mut first = Vec::with_capacity(4096);
+    let has_more = rest.fill(&mut first, FIRST_CHUNK_BYTES);
+    Ok((Answer { first: first.into(), rest: has_more.then_some(rest) }, stats.samples_read))
+}
+
+fn eval(
+    core: &Core,
+    tenant: &TenantId,
+    question: &Question,
+    expr: &Expr,
+    cancellation: &Cancellation,
+) -> Result<QueryOutput, ApiError> {
+    let own_engine = question
+        .lookback_ms
+        .map(|lookback_ms| Engine::new(EngineOptions { lookback_ms, ..core.engine.options().clone() }));
+    let engine = own_engine.as_ref().unwrap_or(&core.engine);
+    let snapshot = core.storage.reader(tenant);
+    let output = match question.times {
+        Times::Instant { time_ms } => engine.instant(&snapshot, expr, time_ms, cancellation),
+        Times::Range { start_ms, end_ms, step_ms } => {
+            engine.range(&snapshot, expr, start_ms, end_ms, step_ms, cancellation)
+        }
+    };
+    Ok(output?)
+}
+
+/// Range queries take scalars and instant vectors only.
+fn check_range_type(expr: &Expr) -> Result<(), ApiError> {
+    match expr.value_type() {
+        ValueType::Scalar | ValueType::Vector => Ok(()),
+        found => Err(ApiError::parameter(
+            "query",
+            format!(
+                "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                found.describe()
+            ),
+        )),
+    }
+}
+
+/// Cuts the result; returns whether something was cut off.
+fn truncate(value: &mut Value, limit: usize) -> bool {
+    let given = match value {
+        Value::Vector(samples) => {
+            let given = samples.len();
+            samples.truncate(limit);
+            given
+        }
+        Value::Matrix(series) => {
+            let given = series.len();
+            series.truncate(limit);
+            given
+        }
+        Value::Scalar { .. } | Value::String { .. } => 0,
+    };
+    given > limit
+}
+
+/// Renders the remarks, the first ten of each kind and how many more there are.
+fn remarks(annotations: &Annotations, query: &str) -> Remarks {
+    let rendered = |severity: Severity, word: &str| {
+        let mut texts: Vec<String> = annotations
+            .iter()
+            .filter(|annotation| annotation.severity == severity)
+            .map(|annotation| annotation.render(query))
+            .collect();
+        if texts.len() > REMARK_COUNT_MAX {
+            let omitted_count = texts.len() - REMARK_COUNT_MAX;
+            texts.truncate(REMARK_COUNT_MAX);
+            texts.push(format!("{omitted_count} more {word} annotations omitted"));
+        }
+        texts
+    };
+    Remarks {
+        warnings: rendered(Severity::Warning, "warning"),
+        infos: rendered(Severity::Info, "info"),
+        stats: None,
+    }
+}
+
+/// An answer whose beginning is written.
+#[derive(Debug)]
+struct Answer {
+    first: Bytes,
+    rest: Option<ResultJson>,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let body = match self.rest {
+            None => Body::from(self.first),
+            Some(rest) => {
+                let first = stream::iter([Ok::<_, Infallible>(self.first)]);
+                let rest = stream::unfold(Some(rest), |rest| async {
+                    let mut rest = rest?;
+                    let mut chunk = Vec::with_capacity(CHUNK_BYTES + 1024);
+                    let has_more = rest.fill(&mut chunk, CHUNK_BYTES);
+                    Some((Ok(chunk.into()), has_more.then_some(rest)))
+                });
+                Body::from_stream(futures::StreamExt::chain(first, rest))
+            }
+        };
+        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_ten_remarks_of_each_kind_are_shown() {
+        let mut annotations = Annotations::default();
+        for index in 0..12 {
+            annotations.warn(None, format!("w{index}"));
+        }
+        annotations.info(None, "i");
+        let remarks = remarks(&annotations, "");
+        assert_eq!(remarks.warnings.len(), 11);
+        assert_eq!(remarks.warnings[10], "2 more warning annotations omitted");
+        assert_eq!(remarks.infos, ["PromQL info: i"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! The Prometheus HTTP API: one endpoint per file, and what they share.
+//!
+//! Input: parameters of the URL and of form bodies. Output: JSON in Prometheus' envelope, written from columns.
+//! Not here: PromQL (see `mytsdb_promql`), sockets and CORS (see `http`), writing (see `remote`).
+//!
+//! Source: Prometheus 3.14 `web/api/v1/api.go`, `docs/querying/api.md`.
+
+pub mod admin;
+mod call;
+mod error;
+mod evaluate;
+mod exemplars;
+mod format_query;
+mod labels;
+mod metadata;
+pub mod number;
+mod params;
+mod query;
+mod query_range;
+mod response;
+pub mod result_json;
+mod rules;
+mod selectors;
+mod series;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{MethodRouter, get, options};
+
+use crate::http::HttpState;
+
+/// Largest form body, as in Go's `ParseForm`.
+const FORM_BYTES_MAX: usize = 10 << 20;
+
+/// All endpoints that read.
+pub fn router() -> Router<Arc<HttpState>> {
+    Router::new()
+        .route("/api/v1/query", with_options(get(query::query).post(query::query)))
+        .route(
+            "/api/v1/query_range",
+            with_options(get(query_range::query_range).post(query_range::query_range)),
+        )
+        .route("/api/v1/query_exemplars", with_options(get(exemplars::exemplars).post(exemplars::exemplars)))
+        .route(
+            "/api/v1/format_query",
+            with_options(get(format_query::format_query).post(format_query::format_query)),
+        )
+        .route("/api/v1/series", with_options(get(series::series).post(series::series)))
+        .route("/api/v1/labels", with_options(get(labels::labels).post(labels::labels)))
+        .route("/api/v1/label/{name}/values", with_options(get(labels::label_values)))
+        .route("/api/v1/metadata", with_options(get(metadata::metadata)))
+        .merge(rules::router())
+        .merge(status::router())
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+}
+
+/// Adds the answer to `OPTIONS` that Prometheus gives: `204`.
+fn with_options(methods: MethodRouter<Arc<HttpState>>) -> MethodRouter<Arc<HttpState>> {
+    methods.merge(options(|| async { StatusCode::NO_CONTENT }))
+}

@@ -1,0 +1,209 @@
+//! Numbers as Prometheus' JSON writes them, straight into the response.
+//!
+//! Shortest digits that read back as the same number; what differs from Rust is where the exponent begins.
+
+/// Appends a sample value: plain, but with an exponent below 1e-6 and from 1e21 on (`1e-07`, `1e+21`).
+///
+/// # Source
+/// Prometheus `util/jsonutil/marshal.go::MarshalFloat`.
+#[inline]
+pub fn push_value(out: &mut Vec<u8>, value: f64) {
+    push_float(out, value, true);
+}
+
+/// Appends a scalar or a number in a text: plain at any size (Go's `'f', -1`).
+#[inline]
+pub fn push_plain(out: &mut Vec<u8>, value: f64) {
+    push_float(out, value, false);
+}
+
+/// Integers up to here are exact in `f64`.
+const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+#[inline]
+fn push_float(out: &mut Vec<u8>, value: f64, may_have_exponent: bool) {
+    // PERF: most samples are integers; see bench `encode`.
+    if value.abs() < INTEGER_MAX
+        && (value as i64) as f64 == value
+        && !(value == 0.0 && value.is_sign_negative())
+    {
+        push_integer(out, value as i64);
+    } else if value.is_finite() {
+        push_fraction(out, value, may_have_exponent);
+    } else if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if value > 0.0 {
+        out.extend_from_slice(b"+Inf");
+    } else {
+        out.extend_from_slice(b"-Inf");
+    }
+}
+
+#[inline]
+pub(super) fn push_integer(out: &mut Vec<u8>, value: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn push_fraction(out: &mut Vec<u8>, value: f64, may_have_exponent: bool) {
+    let mut buffer = ryu::Buffer::new();
+    let text = buffer.format_finite(value).as_bytes();
+    let Some(exponent_at) = text.iter().rposition(|byte| *byte == b'e') else {
+        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
+        return;
+    };
+    let (mantissa, exponent) = (&text[..exponent_at], parse_exponent(&text[exponent_at + 1..]));
+    if may_have_exponent && (value.abs() < 1e-6 || value.abs() >= 1e21) {
+        push_with_exponent(out, mantissa, exponent);
+    } else {
+        push_without_exponent(out, mantissa, exponent);
+    }
+}
+
+/// Reads what `ryu` writes after the `e`: an optional minus and digits.
+fn parse_exponent(text: &[u8]) -> i32 {
+    let (is_negative, digits) = match text.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let exponent = digits.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0'));
+    if is_negative { -exponent } else { exponent }
+}
+
+/// `d.ddde+XX`, the exponent with at least two digits.
+fn push_with_exponent(out: &mut Vec<u8>, mantissa: &[u8], exponent: i32) {
+    out.extend_from_slice(mantissa.strip_suffix(b".0").unwrap_or(mantissa));
+    out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+    if exponent.abs() < 10 {
+        out.push(b'0');
+    }
+    push_integer(out, i64::from(exponent.abs()));
+}
+
+/// All digits with zeros around them.
+fn push_without_exponent(out: &mut Vec<u8>, mantissa: &[u8], exponent: i32) {
+    let mantissa = match mantissa.strip_prefix(b"-") {
+        Some(mantissa) => {
+            out.push(b'-');
+            mantissa
+        }
+        None => mantissa,
+    };
+    let digits = || mantissa.iter().copied().filter(|byte| *byte != b'.');
+    if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', (-exponent - 1) as usize));
+        out.extend(digits());
+        return;
+    }
+    let digit_count = digits().count();
+    let integer_digit_count = exponent as usize + 1;
+    out.extend(digits().take(integer_digit_count));
+    out.extend(std::iter::repeat_n(b'0', integer_digit_count.saturating_sub(digit_count)));
+    if digit_count > integer_digit_count {
+        out.push(b'.');
+        out.extend(digits().skip(integer_digit_count));
+    }
+}
+
+/// Appends a time as seconds with no or three decimals.
+///
+/// # Source
+/// Prometheus `util/jsonutil/marshal.go::MarshalTimestamp`.
+#[inline]
+pub fn push_timestamp(out: &mut Vec<u8>, timestamp_ms: i64) {
+    if timestamp_ms < 0 {
+        out.push(b'-');
+    }
+    let absolute_ms = timestamp_ms.unsigned_abs();
+    out.extend_from_slice(itoa::Buffer::new().format(absolute_ms / 1000).as_bytes());
+    let fraction = (absolute_ms % 1000) as u32;
+    if fraction != 0 {
+        let digit = |power: u32| b'0' + (fraction / power % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(push: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        push(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Value, what Go's MarshalFloat writes, what Go's `'f', -1` writes.
+    const GO: [(f64, &str, &str); 29] = [
+        (0.0, "0", "0"),
+        (-0.0, "-0", "-0"),
+        (1.0, "1", "1"),
+        (-1.0, "-1", "-1"),
+        (0.1, "0.1", "0.1"),
+        (123.456, "123.456", "123.456"),
+        (-2.5, "-2.5", "-2.5"),
+        (1e-5, "0.00001", "0.00001"),
+        (1.5e-5, "0.000015", "0.000015"),
+        (1e-6, "0.000001", "0.000001"),
+        (1.25e-6, "0.00000125", "0.00000125"),
+        (1e-7, "1e-07", "0.0000001"),
+        (-1.5e-7, "-1.5e-07", "-0.00000015"),
+        (9.99e-7, "9.99e-07", "0.000000999"),
+        (5e-324, "5e-324", ""),
+        (1e15, "1000000000000000", "1000000000000000"),
+        (9_007_199_254_740_993.0, "9007199254740992", "9007199254740992"),
+        (1e16, "10000000000000000", "10000000000000000"),
+        (12_345_678_901_234_567_000.0, "12345678901234567000", "12345678901234567000"),
+        (1.5e20, "150000000000000000000", "150000000000000000000"),
+        (999_999_999_999_999_900_000.0, "999999999999999900000", "999999999999999900000"),
+        (1e21, "1e+21", "1000000000000000000000"),
+        (-1.25e21, "-1.25e+21", "-1250000000000000000000"),
+        (1e100, "1e+100", ""),
+        (f64::MAX, "1.7976931348623157e+308", ""),
+        (f64::INFINITY, "+Inf", "+Inf"),
+        (f64::NEG_INFINITY, "-Inf", "-Inf"),
+        (f64::NAN, "NaN", "NaN"),
+        (0.30000000000000004, "0.30000000000000004", "0.30000000000000004"),
+    ];
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        for (value, expected, plain) in GO {
+            assert_eq!(text(|out| push_value(out, value)), expected);
+            if !plain.is_empty() {
+                assert_eq!(text(|out| push_plain(out, value)), plain);
+            }
+        }
+    }
+
+    #[test]
+    fn times_have_no_or_three_decimals() {
+        for (timestamp_ms, expected) in [
+            (0, "0"),
+            (1_435_781_451_781, "1435781451.781"),
+            (1_435_781_430_000, "1435781430"),
+            (1_500, "1.500"),
+            (1_050, "1.050"),
+            (1, "0.001"),
+            (-1, "-0.001"),
+            (-1_500, "-1.500"),
+            (i64::MIN, "-9223372036854775.808"),
+        ] {
+            assert_eq!(text(|out| push_timestamp(out, timestamp_ms)), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_reads_back_as_itself(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            prop_assume!(value.is_finite());
+            for written in [text(|out| push_value(out, value)), text(|out| push_plain(out, value))] {
+                prop_assert_eq!(written.parse::<f64>().unwrap().to_bits(), bits);
+            }
+            // Rust's `Display` never writes an exponent and writes the shortest digits, as Go's 'f', -1.
+            prop_assert_eq!(text(|out| push_plain(out, value)), format!("{value}"));
+        }
+    }
+}

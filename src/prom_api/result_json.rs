@@ -1,0 +1,303 @@
+//! The JSON of a query result, written from columns piece by piece.
+//!
+//! Input: a [`Value`] and the rendered remarks. Output: chunks of bytes, each as large as asked for, so that a large
+//! result never stands in memory as text. Not here: evaluation (see `evaluate`).
+
+use mytsdb_promql::Value;
+use mytsdb_storage::model::LabelSet;
+
+use super::number::{push_plain, push_timestamp, push_value};
+
+/// A result that is being written.
+#[derive(Debug)]
+pub struct ResultJson {
+    value: Value,
+    /// What follows the result: statistics, warnings, infos.
+    tail: Vec<u8>,
+    place: Place,
+}
+
+/// What is to be written next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Head,
+    Series { series_index: usize, point_index: usize },
+    Done,
+}
+
+/// Remarks and figures that go with a result.
+#[derive(Debug, Clone, Default)]
+pub struct Remarks {
+    /// Warnings, rendered.
+    pub warnings: Vec<String>,
+    /// Infos, rendered.
+    pub infos: Vec<String>,
+    /// JSON of `stats`, if asked for.
+    pub stats: Option<String>,
+}
+
+impl ResultJson {
+    /// Starts at the beginning.
+    pub fn new(value: Value, remarks: &Remarks) -> Self {
+        let mut tail = Vec::new();
+        if let Some(stats) = &remarks.stats {
+            tail.extend_from_slice(b",\"stats\":");
+            tail.extend_from_slice(stats.as_bytes());
+        }
+        tail.push(b'}');
+        push_texts(&mut tail, b",\"warnings\":[", &remarks.warnings);
+        push_texts(&mut tail, b",\"infos\":[", &remarks.infos);
+        tail.push(b'}');
+        Self { value, tail, place: Place::Head }
+    }
+
+    /// Appends the next bytes until `out` has at least `bytes_enough` or the end is reached.
+    ///
+    /// Returns whether more is to come.
+    pub fn fill(&mut self, out: &mut Vec<u8>, bytes_enough: usize) -> bool {
+        if self.place == Place::Head {
+            push_head(out, &self.value);
+            self.place = Place::Series { series_index: 0, point_index: 0 };
+        }
+        while let Place::Series { series_index, point_index } = self.place {
+            if out.len() >= bytes_enough {
+                return true;
+            }
+            self.place = match &self.value {
+                Value::Scalar { timestamp_ms, value } => {
+                    push_scalar(out, *timestamp_ms, *value);
+                    Place::Done
+                }
+                Value::String { timestamp_ms, text } => {
+                    push_string_value(out, *timestamp_ms, text);
+                    Place::Done
+                }
+                Value::Vector(samples) => match samples.get(series_index) {
+                    Some(sample) => {
+                        push_series_head(out, series_index, &sample.labels, b"\"value\":[");
+                        push_timestamp(out, sample.timestamp_ms);
+                        out.extend_from_slice(b",\"");
+                        push_value(out, sample.value);
+                        out.extend_from_slice(b"\"]}");
+                        Place::Series { series_index: series_index + 1, point_index: 0 }
+                    }
+                    None => Place::Done,
+                },
+                Value::Matrix(series) => match series.get(series_index) {
+                    Some(series) => {
+                        if point_index == 0 {
+                            push_series_head(out, series_index, &series.labels, b"\"values\":[");
+                        }
+                        let timestamps_ms = &series.timestamps_ms[point_index..];
+                        let values = &series.values[point_index..];
+                        let written = push_points(out, timestamps_ms, values, point_index == 0, bytes_enough);
+                        if written < values.len() {
+                            Place::Series { series_index, point_index: point_index + written }
+                        } else {
+                            out.extend_from_slice(b"]}");
+                            Place::Series { series_index: series_index + 1, point_index: 0 }
+                        }
+                    }
+                    None => Place::Done,
+                },
+            };
+            if self.place == Place::Done {
+                if matches!(self.value, Value::Vector(_) | Value::Matrix(_)) {
+                    out.push(b']');
+                }
+                out.append(&mut self.tail);
+            }
+        }
+        false
+    }
+}
+
+fn push_head(out: &mut Vec<u8>, value: &Value) {
+    let (result_type, opening) = match value {
+        Value::Scalar { .. } => ("scalar", ""),
+        Value::String { .. } => ("string", ""),
+        Value::Vector(_) => ("vector", "["),
+        Value::Matrix(_) => ("matrix", "["),
+    };
+    out.extend_from_slice(b"{\"status\":\"success\",\"data\":{\"resultType\":\"");
+    out.extend_from_slice(result_type.as_bytes());
+    out.extend_from_slice(b"\",\"result\":");
+    out.extend_from_slice(opening.as_bytes());
+}
+
+fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet, key: &[u8]) {
+    if series_index > 0 {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"{\"metric\":{");
+    for (index, (name, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_text(out, name);
+        out.push(b':');
+        push_text(out, value);
+    }
+    out.extend_from_slice(b"},");
+    out.extend_from_slice(key);
+}
+
+/// Appends points until `out` is long enough (at least one); returns how many.
+fn push_points(
+    out: &mut Vec<u8>,
+    timestamps_ms: &[i64],
+    values: &[f64],
+    is_first: bool,
+    bytes_enough: usize,
+) -> usize {
+    let mut written = 0;
+    for (timestamp_ms, value) in timestamps_ms.iter().zip(values) {
+        if written > 0 && out.len() >= bytes_enough {
+            break;
+        }
+        out.extend_from_slice(if is_first && written == 0 { b"[" } else { b",[" });
+        push_timestamp(out, *timestamp_ms);
+        out.extend_from_slice(b",\"");
+        push_value(out, *value);
+        out.extend_from_slice(b"\"]");
+        written += 1;
+    }
+    written
+}
+
+/// Scalars go through Go's own JSON encoder: the time is a plain number of seconds.
+fn push_scalar(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
+    out.push(b'[');
+    push_plain(out, timestamp_ms as f64 / 1000.0);
+    out.extend_from_slice(b",\"");
+    push_plain(out, value);
+    out.extend_from_slice(b"\"]");
+}
+
+fn push_string_value(out: &mut Vec<u8>, timestamp_ms: i64, text: &str) {
+    out.push(b'[');
+    push_plain(out, timestamp_ms as f64 / 1000.0);
+    out.push(b',');
+    push_text(out, text);
+    out.push(b']');
+}
+
+fn push_texts(out: &mut Vec<u8>, key: &[u8], texts: &[String]) {
+    if texts.is_empty() {
+        return;
+    }
+    out.extend_from_slice(key);
+    for (index, text) in texts.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_text(out, text);
+    }
+    out.push(b']');
+}
+
+/// Appends a JSON string.
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut clean_from = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0..0x20 => b"\\u00",
+            _ => continue,
+        };
+        out.extend_from_slice(&text.as_bytes()[clean_from..index]);
+        out.extend_from_slice(escape);
+        if escape.len() == 4 {
+            const HEX: &[u8; 16] = b"0123456789abcdef";
+            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+        clean_from = index + 1;
+    }
+    out.extend_from_slice(&text.as_bytes()[clean_from..]);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mytsdb_promql::{MatrixSeries, VectorSample};
+
+    fn labels(pairs: &[(&str, &str)]) -> LabelSet {
+        LabelSet::from_pairs(pairs.iter().copied()).unwrap()
+    }
+
+    /// The text, written in chunks of `bytes_enough`.
+    fn written(value: &Value, remarks: &Remarks, bytes_enough: usize) -> String {
+        let mut json = ResultJson::new(value.clone(), remarks);
+        let mut all = Vec::new();
+        loop {
+            let mut chunk = Vec::new();
+            let has_more = json.fill(&mut chunk, bytes_enough);
+            all.extend_from_slice(&chunk);
+            if !has_more {
+                return String::from_utf8(all).unwrap();
+            }
+        }
+    }
+
+    fn check(value: &Value, remarks: &Remarks, expected: &str) {
+        for bytes_enough in [1, 7, 64, usize::MAX] {
+            assert_eq!(written(value, remarks, bytes_enough), expected);
+        }
+    }
+
+    #[test]
+    fn a_matrix_is_the_same_in_chunks_of_any_size() {
+        let series = |name: &str, timestamps_ms: &[i64], values: &[f64]| MatrixSeries {
+            labels: labels(&[("__name__", name), ("q", "a\"\\\n\u{1}ü")]),
+            timestamps_ms: timestamps_ms.to_vec(),
+            values: values.to_vec(),
+        };
+        let value =
+            Value::Matrix(vec![series("a", &[1000, 2500], &[1.0, f64::NAN]), series("b", &[1000], &[1e21])]);
+        check(
+            &value,
+            &Remarks::default(),
+            concat!(
+                r#"{"status":"success","data":{"resultType":"matrix","result":["#,
+                r#"{"metric":{"__name__":"a","q":"a\"\\\n\u0001ü"},"values":[[1,"1"],[2.500,"NaN"]]},"#,
+                r#"{"metric":{"__name__":"b","q":"a\"\\\n\u0001ü"},"values":[[1,"1e+21"]]}]}}"#
+            ),
+        );
+    }
+
+    #[test]
+    fn vectors_scalars_strings_and_remarks_have_prometheus_shape() {
+        let sample = VectorSample { labels: labels(&[]), timestamp_ms: 4000, value: 2.0 };
+        let remarks = Remarks {
+            warnings: vec!["w1".to_owned(), "w2".to_owned()],
+            infos: vec!["i".to_owned()],
+            stats: Some("{}".to_owned()),
+        };
+        check(
+            &Value::Vector(vec![sample]),
+            &remarks,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[4,"2"]}],"stats":{}},"warnings":["w1","w2"],"infos":["i"]}"#,
+        );
+        check(
+            &Value::Vector(Vec::new()),
+            &Remarks::default(),
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+        );
+        check(
+            &Value::Scalar { timestamp_ms: 1500, value: 1e21 },
+            &Remarks::default(),
+            r#"{"status":"success","data":{"resultType":"scalar","result":[1.5,"1000000000000000000000"]}}"#,
+        );
+        check(
+            &Value::String { timestamp_ms: 0, text: "x\"".to_owned() },
+            &Remarks::default(),
+            r#"{"status":"success","data":{"resultType":"string","result":[0,"x\""]}}"#,
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! `/api/v1/status/*`: what runs here, with which settings, and how much it holds.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Response;
+use axum::routing::get;
+use mytsdb_storage::Cardinality;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::error::ApiError;
+use super::response::success;
+use crate::http::HttpState;
+
+/// The version of the Prometheus API that is answered. Clients switch features on by it.
+const API_VERSION: &str = "3.14.0";
+
+const LIST_LENGTH_DEFAULT: usize = 10;
+const LIST_LENGTH_MAX: usize = 10_000;
+
+pub(super) fn router() -> Router<Arc<HttpState>> {
+    Router::new()
+        .route("/api/v1/status/buildinfo", get(build_info))
+        .route("/api/v1/status/runtimeinfo", get(runtime_info))
+        .route("/api/v1/status/config", get(config))
+        .route("/api/v1/status/flags", get(flags))
+        .route("/api/v1/status/tsdb", get(tsdb))
+        .route("/api/v1/status/walreplay", get(wal_replay))
+}
+
+/// Without a `features` object: with one, Grafana takes the server for Mimir and calls its ruler.
+async fn build_info(_call: Call) -> Result<Response, ApiError> {
+    success(&json!({
+        "version": API_VERSION,
+        "revision": "",
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+        "application": "MyTSDB",
+        "applicationVersion": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+async fn runtime_info(call: Call) -> Result<Response, ApiError> {
+    let rfc3339 = |time_ms: i64| {
+        chrono::DateTime::from_timestamp_millis(time_ms)
+            .map_or_else(String::new, |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+    };
+    let config = &call.state.config;
+    let directory = std::env::current_dir().unwrap_or_default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    success(&json!({
+        "startTime": rfc3339(call.state.started_ms),
+        "CWD": directory.to_string_lossy(),
+        "hostname": std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim(),
+        "serverTime": rfc3339(call.core.now_ms()),
+        "reloadConfigSuccess": true,
+        "lastConfigTime": rfc3339(call.state.started_ms),
+        "corruptionCount": 0,
+        "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        "GOMAXPROCS": threads,
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": config.flags.get("retention"),
+    }))
+}
+
+/// All settings as YAML; there are no secrets among them.
+async fn config(call: Call) -> Result<Response, ApiError> {
+    let lines = call.state.config.flags.iter().map(|(name, value)| format!("{name}: {value:?}\n"));
+    success(&json!({ "yaml": lines.collect::<String>() }))
+}
+
+async fn flags(call: Call) -> Result<Response, ApiError> {
+    success(&call.state.config.flags)
+}
+
+async fn wal_replay(_call: Call) -> Result<Response, ApiError> {
+    success(&json!({ "min": 0, "max": 0, "current": 0 }))
+}
+
+async fn tsdb(call: Call) -> Result<Response, ApiError> {
+    let limit = match call.params.get("limit") {
+        None => LIST_LENGTH_DEFAULT,
+        Some(text) => match text.parse() {
+            Ok(limit @ 1..=LIST_LENGTH_MAX) => limit,
+            Ok(0) | Err(_) => return Err(ApiError::bad_data("limit must be a positive number")),
+            Ok(_) => return Err(ApiError::bad_data(format!("limit must not exceed {LIST_LENGTH_MAX}"))),
+        },
+    };
+    call.read(move |snapshot| success(&tsdb_json(&snapshot.cardinality(limit)?))).await
+}
+
+#[derive(Serialize)]
+struct NamedCount<'a> {
+    name: &'a str,
+    value: u64,
+}
+
+fn tsdb_json(cardinality: &Cardinality) -> Value {
+    fn list(counts: &[(String, u64)]) -> Vec<NamedCount<'_>> {
+        counts.iter().map(|(name, value)| NamedCount { name, value: *value }).collect()
+    }
+    // An empty head has the largest minimum and the smallest maximum, as in Prometheus.
+    let (min_ms, max_ms) = cardinality.span_ms.unwrap_or((i64::MAX, i64::MIN));
+    json!({
+        "headStats": {
+            "numSeries": cardinality.series_count,
+            "numLabelPairs": cardinality.label_pair_count,
+            "chunkCount": cardinality.chunk_count,
+            "minTime": min_ms,
+            "maxTime": max_ms,
+        },
+        "seriesCountByMetricName": list(&cardinality.series_by_metric),
+        "labelValueCountByLabelName": list(&cardinality.values_by_label),
+        "memoryInBytesByLabelName": list(&cardinality.bytes_by_label),
+        "seriesCountByLabelValuePair": list(&cardinality.series_by_pair),
+    })
+}

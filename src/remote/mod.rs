@@ -1,0 +1,10 @@
+//! Prometheus remote write: HTTP and snappy in [`receive`], bytes to columns in [`write_v1`], answers in [`reply`].
+//!
+//! Not here: storing (see `mytsdb_storage`), OTLP, Flight.
+
+mod receive;
+mod reply;
+pub mod wire;
+pub mod write_v1;
+
+pub use receive::router;

@@ -1,0 +1,157 @@
+//! Every answer of remote write, and the only place that chooses its status codes.
+//!
+//! `204` everything stored · `400` nothing of the refused part should be sent again (the rest is stored) · `413`
+//! too large · `415` another format · `503` send again later.
+//! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use mytsdb_storage::model::TenantIdError;
+use mytsdb_storage::{WriteError, WriteReport};
+
+use super::wire::WireError;
+use crate::blocking::BlockingError;
+
+/// How long senders should wait before they come back, in seconds.
+const RETRY_AFTER_S: u64 = 5;
+
+/// Why a request was refused as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Tenant(#[from] TenantIdError),
+    #[error("content encoding {0:?} is not supported; allowed is snappy (the block format)")]
+    ContentEncoding(String),
+    #[error(
+        "content type {0:?} is not supported; allowed is application/x-protobuf (prometheus.WriteRequest)"
+    )]
+    ContentType(String),
+    #[error("body has more than {limit} bytes, the limit of --write-max-bytes")]
+    BodyTooLarge { limit: usize },
+    #[error("body declares {given} bytes after decompression, the limit of --write-max-bytes is {limit}")]
+    DeclaredTooLarge { given: usize, limit: usize },
+    #[error("body was not received within {0:?}, the limit of --http-read-timeout")]
+    BodyTimeout(std::time::Duration),
+    #[error("body could not be received: {0}")]
+    Body(String),
+    #[error("body is no snappy block: {0}")]
+    Snappy(String),
+    #[error("body is no remote write request: {0}")]
+    Wire(#[from] WireError),
+    #[error("more than {limit} bytes of writes are in flight, the limit of --write-max-inflight-bytes")]
+    Busy { limit: usize },
+    #[error(transparent)]
+    Blocking(#[from] BlockingError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("storage was closed before the write was durable")]
+    Closed,
+}
+
+impl Refusal {
+    /// Status, and a short fixed word for counters.
+    fn code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Tenant(_) => (StatusCode::BAD_REQUEST, "tenant"),
+            Self::ContentEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding"),
+            Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
+            Self::BodyTooLarge { .. } | Self::DeclaredTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+            }
+            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
+            Self::Snappy(_) => (StatusCode::BAD_REQUEST, "snappy"),
+            Self::Wire(_) => (StatusCode::BAD_REQUEST, "protobuf"),
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Blocking(BlockingError::Closed) | Self::Closed => {
+                (StatusCode::SERVICE_UNAVAILABLE, "closed")
+            }
+            Self::Write(WriteError::ReadOnly { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
+            Self::Write(_) | Self::Blocking(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// A short fixed word for counters.
+    pub(super) fn label(&self) -> &'static str {
+        self.code().1
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, _) = self.code();
+        let mut headers = written_headers(0);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        (status, headers, format!("{self}\n")).into_response()
+    }
+}
+
+/// What became of a request that was read.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// What the storage said.
+    pub(super) report: WriteReport,
+    /// Exemplars, which are not stored yet.
+    pub(super) exemplar_count: usize,
+    /// Native histograms, which are not stored yet.
+    pub(super) histogram_count: usize,
+}
+
+impl IntoResponse for Outcome {
+    fn into_response(self) -> Response {
+        let headers = written_headers(self.report.accepted_sample_count);
+        // As in Prometheus, exemplars alone never fail a request: senders would count good samples as lost.
+        if self.report.rejections.is_empty() && self.histogram_count == 0 {
+            return (StatusCode::NO_CONTENT, headers).into_response();
+        }
+        (StatusCode::BAD_REQUEST, headers, self.refused_text()).into_response()
+    }
+}
+
+impl Outcome {
+    /// One line per reason, with the first series as evidence.
+    fn refused_text(&self) -> String {
+        let accepted = self.report.accepted_sample_count;
+        let refused = self.report.rejected_sample_count();
+        let mut text = format!("{accepted} samples stored, {refused} refused\n");
+        let mut by_reason: BTreeMap<&'static str, (usize, String)> = BTreeMap::new();
+        for rejection in &self.report.rejections {
+            let reason = by_reason.entry(rejection.reason.label()).or_insert_with(|| {
+                (
+                    0,
+                    format!(
+                        "first at series {} of the request: {}",
+                        rejection.series_index, rejection.reason
+                    ),
+                )
+            });
+            reason.0 += rejection.sample_count;
+        }
+        for (label, (sample_count, evidence)) in by_reason {
+            let _infallible = writeln!(text, "{label}: {sample_count} samples, {evidence}");
+        }
+        for (what, count) in [("native histograms", self.histogram_count), ("exemplars", self.exemplar_count)]
+        {
+            if count > 0 {
+                let _infallible = writeln!(text, "unsupported: {count} {what} are not stored");
+            }
+        }
+        text
+    }
+}
+
+/// The headers that say what was stored.
+fn written_headers(sample_count: usize) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    let name = HeaderName::from_static;
+    headers.insert(name("x-prometheus-remote-write-samples-written"), HeaderValue::from(sample_count));
+    headers.insert(name("x-prometheus-remote-write-histograms-written"), HeaderValue::from_static("0"));
+    headers.insert(name("x-prometheus-remote-write-exemplars-written"), HeaderValue::from_static("0"));
+    headers
+}

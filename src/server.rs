@@ -1,0 +1,239 @@
+//! Starts a server and takes it down: listeners first, then storage, then ready; down in reverse.
+//!
+//! Every protocol has its own section in [`Server::start`]; nothing else here knows a protocol.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mytsdb_promql::{Engine, EngineOptions, ParseOptions};
+use mytsdb_storage::{OpenError, Storage, WriteError};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tracing::{error, info, warn};
+
+use crate::blocking::Blocking;
+use crate::config::Config;
+use crate::core::{Core, now_ms};
+use crate::flight::FlightOptions;
+use crate::http::{self, HttpState};
+use crate::otlp::OtlpOptions;
+use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
+use crate::{flight, grpc, otlp};
+
+/// Blocking calls that are always left for writes, whatever queries do.
+const BLOCKING_WRITES_MIN: usize = 16;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr} for {protocol}: {source}")]
+    Bind {
+        /// For whom.
+        protocol: &'static str,
+        /// The address of the configuration.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The storage does not open.
+    #[error("cannot open the storage: {0}")]
+    Open(#[from] OpenError),
+    /// The thread that opened the storage panicked; the panic is in the log.
+    #[error("cannot open the storage: internal error")]
+    OpenPanicked,
+    /// The file of `--addresses-file` cannot be written.
+    #[error("cannot write {path}: {source}")]
+    AddressesFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a server did not go down cleanly. Acknowledged writes are safe all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The head could not be written to blocks; the WAL has it.
+    #[error("cannot flush the storage: {0}")]
+    Flush(#[from] WriteError),
+    /// The thread that flushed the storage panicked; the panic is in the log.
+    #[error("cannot flush the storage: internal error")]
+    FlushPanicked,
+}
+
+/// The addresses that a running server is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Addrs {
+    /// Prometheus API, remote write, health.
+    pub http: SocketAddr,
+    /// Arrow Flight.
+    pub arrow: SocketAddr,
+    /// OTLP/gRPC.
+    pub otlp_grpc: SocketAddr,
+}
+
+/// Starts servers.
+#[derive(Debug)]
+pub struct Server {}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    /// What it is bound to.
+    pub addrs: Addrs,
+    core: Arc<Core>,
+    config: Config,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// Binds, opens the storage and comes back when the server is ready.
+    ///
+    /// While the storage opens, HTTP already answers (`503`, and `200` at `/-/healthy`).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let shutdown = Shutdown::new();
+        match Self::start_with(config.clone(), shutdown.clone()).await {
+            Ok(running) => Ok(running),
+            Err(error) => {
+                shutdown.stop(config.limits.shutdown_timeout).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_with(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
+        let metrics = Arc::new(Metrics::default());
+
+        // HTTP: answers from now on, is ready later.
+        let http_listener = bind("http", config.http_addr).await?;
+        let http_addr = local_addr("http", &http_listener, config.http_addr)?;
+        let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
+        let router = http::router(&http_state);
+        let limits = config.limits.clone();
+        shutdown.spawn(http::listener::serve(http_listener, router, limits, shutdown.clone()));
+        info!(protocol = "http", addr = %http_addr, "listening");
+
+        let core = Arc::new(open_core(&config, metrics).await?);
+
+        // Arrow Flight.
+        let arrow_listener = bind("arrow flight", config.arrow_addr).await?;
+        let arrow_addr = local_addr("arrow flight", &arrow_listener, config.arrow_addr)?;
+        let router = flight::router(Arc::clone(&core), flight_options(&config));
+        shutdown.spawn(grpc::serve("arrow flight", arrow_listener, router, shutdown.clone()));
+        info!(protocol = "arrow flight", addr = %arrow_addr, "listening");
+
+        // OTLP/gRPC.
+        let otlp_listener = bind("otlp/grpc", config.otlp_grpc_addr).await?;
+        let otlp_grpc_addr = local_addr("otlp/grpc", &otlp_listener, config.otlp_grpc_addr)?;
+        let router = otlp::grpc::router(Arc::clone(&core), otlp_options(&config));
+        shutdown.spawn(grpc::serve("otlp/grpc", otlp_listener, router, shutdown.clone()));
+        info!(protocol = "otlp/grpc", addr = %otlp_grpc_addr, "listening");
+
+        http_state.set_ready(Arc::clone(&core));
+        let addrs = Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_grpc_addr };
+        if let Some(path) = &config.addresses_file {
+            write_addresses(path.clone(), addrs).await?;
+        }
+        info!("ready");
+        Ok(Running { addrs, core, config, shutdown })
+    }
+}
+
+impl Running {
+    /// The core, for tests that look behind the protocols.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Stops accepting, finishes what runs (at most `--shutdown-timeout`), flushes and closes the storage.
+    ///
+    /// # Errors
+    /// [`ShutdownError`].
+    pub async fn shutdown(self) -> Result<(), ShutdownError> {
+        info!("going down");
+        if !self.shutdown.stop(self.config.limits.shutdown_timeout).await {
+            warn!("requests were still running after the shutdown timeout and were dropped");
+        }
+        let core = self.core;
+        let closed = tokio::task::spawn_blocking(move || {
+            let outcome = core.storage.flush(now_ms());
+            // The last owner closes the storage; a query that outlived its request may still hold it.
+            drop(core);
+            outcome
+        });
+        closed.await.map_err(|_| ShutdownError::FlushPanicked)??;
+        info!("down");
+        Ok(())
+    }
+}
+
+async fn bind(protocol: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr).await.map_err(|source| StartError::Bind { protocol, addr, source })
+}
+
+fn local_addr(
+    protocol: &'static str,
+    listener: &TcpListener,
+    addr: SocketAddr,
+) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Bind { protocol, addr, source })
+}
+
+fn flight_options(config: &Config) -> FlightOptions {
+    FlightOptions { message_bytes_max: config.limits.grpc_message_bytes_max, ..FlightOptions::default() }
+}
+
+fn otlp_options(config: &Config) -> OtlpOptions {
+    OtlpOptions {
+        message_bytes_max: config.limits.grpc_message_bytes_max,
+        lookback_ms: config.query.lookback_ms,
+        ..OtlpOptions::default()
+    }
+}
+
+async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, StartError> {
+    let options = config.storage.clone();
+    let data_dir = options.data_dir.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || Storage::open(options, now_ms())).await;
+    let storage = opened.map_err(|_| StartError::OpenPanicked)?.inspect_err(|error| {
+        error!(%error, data_dir, "the storage does not open");
+    })?;
+    info!(data_dir, "storage is open");
+    Ok(Core {
+        storage: Arc::new(storage),
+        engine: Engine::new(EngineOptions {
+            lookback_ms: config.query.lookback_ms,
+            query_bytes_max: config.query.bytes_max,
+            ..EngineOptions::default()
+        }),
+        parse_options: ParseOptions {
+            query_bytes_max: config.query.text_bytes_max,
+            ..ParseOptions::default()
+        },
+        blocking: Blocking::new(config.query.concurrency_max + BLOCKING_WRITES_MIN),
+        metrics,
+    })
+}
+
+/// Writes the addresses under a temporary name first, so that nobody reads half of them.
+async fn write_addresses(path: PathBuf, addrs: Addrs) -> Result<(), StartError> {
+    let failed = |source| StartError::AddressesFile { path: path.clone(), source };
+    let json = serde_json::to_vec(&addrs).map_err(|error| failed(error.into()))?;
+    let temporary = path.with_extension("tmp");
+    let target = path.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        std::fs::write(&temporary, json)?;
+        std::fs::rename(&temporary, &target)
+    });
+    written.await.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(failed)
+}
