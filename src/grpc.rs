@@ -1,6 +1,8 @@
-//! What the gRPC doors (Flight, OTLP) share: the listener, and which tenant a call is for.
+//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for, and being served.
 //!
 //! Not here: the protocols themselves.
+
+use std::future::Future;
 
 use mytsdb_storage::model::TenantId;
 use tokio::net::TcpListener;
@@ -9,13 +11,16 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::server::{Router, TcpIncoming};
 use tracing::error;
 
-use crate::shutdown::Shutdown;
-
-/// Serves `router` on `listener` until the server goes down.
-pub(crate) async fn serve(protocol: &'static str, listener: TcpListener, router: Router, shutdown: Shutdown) {
+/// Serves `routes` on `listener` until `stopping`, then finishes the calls that run.
+pub(crate) async fn serve(
+    protocol: &'static str,
+    listener: TcpListener,
+    routes: Router,
+    stopping: impl Future<Output = ()>,
+) {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    if let Err(error) = router.serve_with_incoming_shutdown(incoming, shutdown.stopping()).await {
-        error!(protocol, %error, "the listener failed");
+    if let Err(error) = routes.serve_with_incoming_shutdown(incoming, stopping).await {
+        error!(protocol, %error, "port is no longer served");
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mytsdb_promql::{Engine, EngineOptions, ParseOptions};
-use mytsdb_storage::{OpenError, Storage, WriteError};
+use mytsdb_storage::{MaintainError, OpenError, Storage};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -16,15 +16,25 @@ use tracing::{error, info, warn};
 use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::core::{Core, now_ms};
-use crate::flight::FlightOptions;
+use crate::flight::{self, FlightOptions};
+use crate::grpc;
 use crate::http::{self, HttpState};
-use crate::otlp::OtlpOptions;
+use crate::maintenance;
+use crate::otlp::{self, OtlpOptions};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
-use crate::{flight, grpc, otlp};
 
 /// Blocking calls that are always left for writes, whatever queries do.
 const BLOCKING_WRITES_MIN: usize = 16;
+
+/// Most bytes of one gRPC stream, and of one connection, that may be under way.
+const GRPC_STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const GRPC_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Largest HTTP/2 frame of a gRPC connection: a batch is few frames.
+const GRPC_FRAME_BYTES_MAX: u32 = 1 << 20;
+
+/// Most streams of one gRPC connection at a time.
+const GRPC_STREAM_COUNT_MAX: u32 = 256;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +72,7 @@ pub enum StartError {
 pub enum ShutdownError {
     /// The head could not be written to blocks; the WAL has it.
     #[error("cannot flush the storage: {0}")]
-    Flush(#[from] WriteError),
+    Flush(#[from] MaintainError),
     /// The thread that flushed the storage panicked; the panic is in the log.
     #[error("cannot flush the storage: internal error")]
     FlushPanicked,
@@ -114,37 +124,37 @@ impl Server {
     async fn start_with(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
         let metrics = Arc::new(Metrics::default());
 
+        // All ports first: an address in use is known before a long replay.
+        let (http_listener, http_addr) = bind("http", config.http_addr).await?;
+        let (arrow_listener, arrow_addr) = bind("arrow", config.arrow_addr).await?;
+        let (otlp_listener, otlp_addr) = bind("otlp_grpc", config.otlp_grpc_addr).await?;
+        let addrs = Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_addr };
+
         // HTTP: answers from now on, is ready later.
-        let http_listener = bind("http", config.http_addr).await?;
-        let http_addr = local_addr("http", &http_listener, config.http_addr)?;
         let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
         let router = http::router(&http_state);
         let limits = config.limits.clone();
         shutdown.spawn(http::listener::serve(http_listener, router, limits, shutdown.clone()));
-        info!(protocol = "http", addr = %http_addr, "listening");
 
         let core = Arc::new(open_core(&config, metrics).await?);
 
+        shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
+
         // Arrow Flight.
-        let arrow_listener = bind("arrow flight", config.arrow_addr).await?;
-        let arrow_addr = local_addr("arrow flight", &arrow_listener, config.arrow_addr)?;
-        let router = flight::router(Arc::clone(&core), flight_options(&config));
-        shutdown.spawn(grpc::serve("arrow flight", arrow_listener, router, shutdown.clone()));
-        info!(protocol = "arrow flight", addr = %arrow_addr, "listening");
+        let service = flight::service(Arc::clone(&core), flight_options(&config));
+        let routes = grpc_server(&config).add_service(service);
+        shutdown.spawn(grpc::serve("arrow", arrow_listener, routes, shutdown.stopping()));
 
         // OTLP/gRPC.
-        let otlp_listener = bind("otlp/grpc", config.otlp_grpc_addr).await?;
-        let otlp_grpc_addr = local_addr("otlp/grpc", &otlp_listener, config.otlp_grpc_addr)?;
-        let router = otlp::grpc::router(Arc::clone(&core), otlp_options(&config));
-        shutdown.spawn(grpc::serve("otlp/grpc", otlp_listener, router, shutdown.clone()));
-        info!(protocol = "otlp/grpc", addr = %otlp_grpc_addr, "listening");
+        let service = otlp::grpc::service(Arc::clone(&core), otlp_options(&config));
+        let routes = grpc_server(&config).add_service(service);
+        shutdown.spawn(grpc::serve("otlp_grpc", otlp_listener, routes, shutdown.stopping()));
 
         http_state.set_ready(Arc::clone(&core));
-        let addrs = Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_grpc_addr };
         if let Some(path) = &config.addresses_file {
             write_addresses(path.clone(), addrs).await?;
         }
-        info!("ready");
+        info!(http = %addrs.http, arrow = %addrs.arrow, otlp_grpc = %addrs.otlp_grpc, "ready");
         Ok(Running { addrs, core, config, shutdown })
     }
 }
@@ -166,7 +176,7 @@ impl Running {
         }
         let core = self.core;
         let closed = tokio::task::spawn_blocking(move || {
-            let outcome = core.storage.flush(now_ms());
+            let outcome = core.storage.close(now_ms());
             // The last owner closes the storage; a query that outlived its request may still hold it.
             drop(core);
             outcome
@@ -177,16 +187,23 @@ impl Running {
     }
 }
 
-async fn bind(protocol: &'static str, addr: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(addr).await.map_err(|source| StartError::Bind { protocol, addr, source })
+/// Binds and returns the address that is really bound, as port 0 means any.
+async fn bind(protocol: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Bind { protocol, addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    info!(protocol, addr = %bound, "listening");
+    Ok((listener, bound))
 }
 
-fn local_addr(
-    protocol: &'static str,
-    listener: &TcpListener,
-    addr: SocketAddr,
-) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Bind { protocol, addr, source })
+/// What all gRPC ports have in common.
+fn grpc_server(config: &Config) -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .initial_stream_window_size(GRPC_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(GRPC_CONNECTION_WINDOW_BYTES)
+        .max_frame_size(GRPC_FRAME_BYTES_MAX)
+        .max_concurrent_streams(GRPC_STREAM_COUNT_MAX)
+        .http2_keepalive_interval(Some(config.limits.read_timeout))
 }
 
 fn flight_options(config: &Config) -> FlightOptions {

@@ -5,11 +5,14 @@
 
 pub mod annotation;
 mod engine;
+mod eval;
 pub mod function;
+mod grid;
+mod kernel;
 pub mod parse;
 pub mod value;
 
 pub use annotation::{Annotation, Annotations, Severity};
 pub use engine::{CancelReason, Cancellation, Engine, EngineOptions, EvalError, QueryOutput, QueryStats};
-pub use parse::{ParseError, ParseOptions, parse};
+pub use parse::{ParseError, ParseOptions, parse, parse_selector};
 pub use value::{MatrixSeries, Value, VectorSample};

@@ -33,18 +33,10 @@ mod ticket;
 use std::sync::Arc;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use tonic::transport::server::Router;
 
 use crate::core::Core;
 
 pub use service::MetricsFlight;
-
-/// HTTP/2 window of one stream: a batch travels without waiting.
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// HTTP/2 window of one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// Largest HTTP/2 frame.
-const FRAME_BYTES_MAX: u32 = 1 << 20;
 
 /// Settings and limits of the Flight service.
 #[derive(Debug, Clone)]
@@ -81,13 +73,4 @@ pub fn service(core: Arc<Core>, options: FlightOptions) -> FlightServiceServer<M
         .max_encoding_message_size(message_bytes_max)
         .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
         .accept_compressed(tonic::codec::CompressionEncoding::Zstd)
-}
-
-/// Creates everything that listens on the Flight port.
-pub(crate) fn router(core: Arc<Core>, options: FlightOptions) -> Router {
-    tonic::transport::Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .add_service(service(core, options))
 }

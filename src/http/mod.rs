@@ -2,6 +2,7 @@
 //!
 //! Not here: the endpoints themselves (`prom_api`, `remote`, `health`), sockets (see [`listener`]).
 
+mod cors;
 pub mod listener;
 mod observe;
 
@@ -9,16 +10,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::predicate::SizeAbove;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::config::{Config, CorsOrigin};
+use crate::config::Config;
 use crate::core::Core;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -95,7 +96,9 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     // Pages of other origins may ask queries, but neither write nor administrate.
-    let queries = prom_api::router().layer(compression).layer(cors(&state.config.cors_origin));
+    let queries = prom_api::router()
+        .layer(compression)
+        .layer(from_fn_with_state(Arc::clone(state), cors::allow_origin));
     let operations = health::router().route("/", get(|| async { "MyTSDB\n" }));
     Router::new()
         .merge(queries)
@@ -103,20 +106,6 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(operations)
         .merge(remote::router())
         .layer(CatchPanicLayer::new())
-        .route_layer(axum::middleware::from_fn_with_state(Arc::clone(state), observe::observe))
+        .route_layer(from_fn_with_state(Arc::clone(state), observe::observe))
         .with_state(Arc::clone(state))
-}
-
-/// Prometheus' CORS headers.
-fn cors(origin: &CorsOrigin) -> CorsLayer {
-    let allowed = match origin {
-        CorsOrigin::None => return CorsLayer::new(),
-        CorsOrigin::Any => AllowOrigin::any(),
-        CorsOrigin::One(origin) => AllowOrigin::exact(origin.clone()),
-    };
-    CorsLayer::new()
-        .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
-        .allow_headers([header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE, header::ORIGIN])
-        .expose_headers([header::DATE])
 }

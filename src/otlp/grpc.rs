@@ -21,7 +21,6 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 use tokio::sync::oneshot;
 use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
-use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 use tower::Service;
 
@@ -47,11 +46,6 @@ pub fn service(core: Arc<Core>, options: OtlpOptions) -> OtlpMetrics<MetricsServ
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Gzip);
     OtlpMetrics { server }
-}
-
-/// Creates everything that listens on the OTLP/gRPC port.
-pub(crate) fn router(core: Arc<Core>, options: OtlpOptions) -> Router {
-    tonic::transport::Server::builder().add_service(service(core, options))
 }
 
 /// The metrics service over one core.

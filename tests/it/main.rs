@@ -1,7 +1,12 @@
 //! Integration tests: a real server on port 0, asked over the network.
 
-#![expect(clippy::unwrap_used, reason = "tests fail loudly, their helpers included")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod flight;
 mod grpc_server;
+mod lifecycle;
 mod otlp;
+mod prom_api;
+mod queries;
+mod remote_write;
+mod support;

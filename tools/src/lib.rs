@@ -1,1 +1,3 @@
 //! Tools around MyTSDB: seeding, load and replay.
+
+pub mod bench_load;

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use super::{assert_prints_to_itself, parsed};
 
 /// The scripts, if a folder `shared/promqltest` stands beside the repository or above it.
+#[expect(clippy::unwrap_used, reason = "helper of tests")]
 fn scripts() -> Option<Vec<PathBuf>> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let Some(folder) = above.map(|folder| folder.join("shared/promqltest")).find(|folder| folder.is_dir())
     else {
-        println!("skipped: there is no folder shared/promqltest beside the repository");
+        eprintln!("skipped: there is no folder shared/promqltest beside the repository");
         return None;
     };
     let entries = std::fs::read_dir(&folder).unwrap();
@@ -42,6 +43,7 @@ fn expression(line: &str) -> Option<&str> {
     Some(&rest[rest.len() - left..])
 }
 
+#[expect(clippy::unwrap_used, reason = "helper of tests")]
 pub(super) fn expressions() -> Vec<String> {
     let mut found = Vec::new();
     for path in scripts().unwrap_or_default() {
@@ -57,7 +59,6 @@ fn every_expression_of_the_corpus_parses_and_prints_to_itself() {
     for query in &expressions {
         assert_prints_to_itself(query);
     }
-    println!("{} expressions", expressions.len());
     if !expressions.is_empty() {
         assert_eq!(expressions.len(), 2214);
     }

@@ -1,0 +1,89 @@
+"""Turns the benchmark's figures into the tables of docs/benchmarks.md."""
+
+import math
+from pathlib import Path
+
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+OWN = "mytsdb"
+
+# (title, how to get the figure from a result, format, whether more is better)
+ROWS = [
+    ("ingest: server CPU, µs/sample", lambda r: r["ingest_cpu_us_per_sample"], "{:.2f}", False),
+    ("ingest: the same with flush and merge", lambda r: r["rest_cpu_us_per_sample"], "{:.2f}", False),
+    ("ingest: samples/s", lambda r: r["samples_per_second"], "{:,.0f}", True),
+    ("ingest: answer to a request, p99, ms", lambda r: r["reply_ms_p99"], "{:.1f}", False),
+    ("disk after a rest, bytes/sample", lambda r: r["disk"]["all"] / r["samples"], "{:.2f}", False),
+    ("peak memory, MB", lambda r: r["peak_memory_bytes"] / 1e6, "{:.0f}", False),
+    ("restart until ready, s", lambda r: r["restart_seconds"], "{:.2f}", False),
+    ("18 dashboard queries, geometric mean of medians, ms", lambda r: r["dashboard_ms"], "{:.1f}", False),
+    ('`count({__name__!=""})`, ms', lambda r: r["everything_ms"], "{:.1f}", False),
+]
+
+
+def geometric_mean(numbers: list[float]) -> float:
+    return math.exp(sum(math.log(number) for number in numbers) / len(numbers))
+
+
+def ratio(own: float, other: float, more_is_better: bool) -> str:
+    factor = own / other if more_is_better else other / own
+    return f"{factor:.1f}×"
+
+
+def dataset_table(results: dict[str, dict]) -> list[str]:
+    """One table: a row per figure, a column per server, and how many times better MyTSDB is."""
+    servers = sorted(results, key=lambda name: (name != OWN, name))
+    others = [name for name in servers if name != OWN] if OWN in servers else []
+    header = ["", *(f"{name} {results[name]['version']}" for name in servers)]
+    header += [f"better than {name}" for name in others]
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for title, figure, form, more_is_better in ROWS:
+        cells = [form.format(figure(results[name])) for name in servers]
+        cells += [ratio(figure(results[OWN]), figure(results[name]), more_is_better) for name in others]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    return lines
+
+
+def query_table(results: dict[str, dict]) -> list[str]:
+    servers = sorted(results, key=lambda name: (name != OWN, name))
+    lines = ["| query, median ms | " + " | ".join(servers) + " |", "|---" * (len(servers) + 1) + "|"]
+    for title in results[servers[0]]["query_ms"]:
+        cells = [f"{results[name]['query_ms'][title]:.1f}" for name in servers]
+        lines.append("| " + " | ".join([title, *cells]) + " |")
+    return lines
+
+
+def render(everything: dict) -> str:
+    """Renders all data sets; `everything` is what compare.py keeps in its results file."""
+    machine = everything["machine"]
+    lines = [f"Measured {everything['date']}: {machine['cpus']} × {machine['cpu']}, {machine['system']}.", ""]
+    for name, dataset in sorted(everything["datasets"].items()):
+        about = dataset["about"]
+        lines += [
+            f"### {name}: {about['series']:,} series, {about['samples']:,} samples,"
+            f" {about['requests']:,} requests of {about['bytes'] / about['samples']:.1f} bytes/sample",
+            "",
+            *dataset_table(dataset["results"]),
+            "",
+            *query_table(dataset["results"]),
+            "",
+        ]
+        agreement = dataset.get("agreement")
+        if agreement:
+            lines += [agreement, ""]
+    if "flight" in everything:
+        flight = everything["flight"]
+        lines += [
+            "### Arrow Flight",
+            "",
+            f"{flight['samples']:,} samples from `k8s-data-generator` in {flight['seconds']:.2f} s;"
+            f" server CPU {flight['cpu_us_per_sample']:.3f} µs/sample.",
+            "",
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write(document: Path, text: str) -> None:
+    """Replaces what is between the markers."""
+    before, rest = document.read_text().split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Gets what building, testing and benchmarking need, and only what is missing.
+#
+# usage: scripts/install-test-deps.sh build|test|bench
+#
+# build  a Rust toolchain (checked, not installed), a C compiler and make (the memory allocator is C)
+# test   build + Python packages in .venv + Debian's prometheus in .tools
+# bench  build + Debian's prometheus and victoria-metrics in .tools
+#
+# The two databases are unpacked into .tools, not installed: no service appears on the machine. What cannot be had
+# ends this script with a message and a status other than 0; nothing is skipped in silence.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need=${1:-test}
+tools=$PWD/.tools
+venv=$PWD/.venv
+
+fail() {
+  echo "install-test-deps: $*" >&2
+  exit 1
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    sudo -n "$@"
+  else
+    return 1
+  fi
+}
+
+apt_update() {
+  [ -z "${apt_updated:-}" ] || return 0
+  apt_updated=1
+  as_root apt-get update -qq
+}
+
+apt_install() {
+  command -v apt-get >/dev/null || fail "$* missing, and there is no apt-get: install it by hand"
+  echo "install-test-deps: installing $*"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+    { apt_update &&
+      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null; } ||
+    fail "cannot install $* (root or password-less sudo is needed): install it by hand"
+}
+
+need_toolchain() {
+  command -v cargo >/dev/null || fail "cargo is missing: install Rust 1.95 or newer from https://rustup.rs"
+  local found
+  found=$(rustc --version | cut -d' ' -f2)
+  [ "$(printf '%s\n' 1.95.0 "$found" | sort -V | head -n1)" = 1.95.0 ] ||
+    fail "Rust $found is too old, 1.95 or newer is needed: run 'rustup update stable'"
+  command -v cc >/dev/null || apt_install gcc libc6-dev
+  command -v make >/dev/null || apt_install make
+}
+
+# Unpacks a Debian package into .tools and links one of its programs into .tools/bin.
+need_unpacked() {
+  local package=$1 program=$2
+  [ ! -x "$tools/bin/$program" ] || return 0
+  mkdir -p "$tools/bin"
+  if command -v "$program" >/dev/null; then
+    ln -sf "$(command -v "$program")" "$tools/bin/$program"
+    return 0
+  fi
+  command -v apt-get >/dev/null ||
+    fail "$program is missing, and there is no apt-get: put $program on the PATH"
+  echo "install-test-deps: unpacking $package into .tools"
+  local folder
+  folder=$(mktemp -d)
+  (
+    cd "$folder"
+    apt-get download -qq "$package" 2>/dev/null || { apt_update && apt-get download -qq "$package" 2>/dev/null; }
+  ) || fail "cannot download $package with apt-get (are the package lists there? 'apt-get update')"
+  dpkg-deb -x "$folder/$package"_*.deb "$tools/$package"
+  rm -r "$folder"
+  ln -sf "$tools/$package/usr/bin/$program" "$tools/bin/$program"
+  "$tools/bin/$program" --version >/dev/null 2>&1 || "$tools/bin/$program" -version >/dev/null 2>&1 ||
+    fail "$program was unpacked but does not run: $("$tools/bin/$program" --version 2>&1 | head -n1)"
+}
+
+need_python_packages() {
+  command -v python3 >/dev/null || apt_install python3
+  local stamp=$venv/requirements.txt
+  cmp -s scripts/requirements.txt "$stamp" && return 0
+  echo "install-test-deps: Python packages into .venv"
+  rm -rf "$venv"
+  if ! python3 -m venv "$venv" >/dev/null 2>&1; then
+    rm -rf "$venv"
+    apt_install python3-venv
+    python3 -m venv "$venv" || fail "python3 -m venv does not work even with python3-venv"
+  fi
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check --only-binary :all: -r scripts/requirements.txt ||
+    fail "pip cannot install scripts/requirements.txt"
+  cp scripts/requirements.txt "$stamp"
+}
+
+case $need in
+  build) need_toolchain ;;
+  test)
+    need_toolchain
+    need_unpacked prometheus prometheus
+    need_python_packages
+    ;;
+  bench)
+    need_toolchain
+    command -v python3 >/dev/null || apt_install python3
+    need_unpacked prometheus prometheus
+    need_unpacked victoria-metrics victoria-metrics
+    ;;
+  *) fail "unknown need $need; say build, test or bench" ;;
+esac

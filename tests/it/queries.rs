@@ -1,0 +1,1 @@
+//! From remote write to PromQL and back as JSON.

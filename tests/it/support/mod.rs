@@ -1,0 +1,105 @@
+//! A server in a directory of its own, a small HTTP client, and remote write requests.
+
+pub(crate) mod client;
+pub(crate) mod request;
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mytsdb::{Config, Running, Server};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use self::client::{Response, call};
+use self::request::Series;
+
+/// A running server; dropping it takes it down.
+pub(crate) struct TestServer {
+    runtime: Runtime,
+    running: Option<Running>,
+    directory: TempDir,
+}
+
+/// The flags that every test needs: any free port, on this machine only.
+pub(crate) fn config(directory: &TempDir, flags: &[&str]) -> Config {
+    let data_dir = directory.path().join("data");
+    let fixed =
+        ["mytsdb", "--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"];
+    let args = fixed.iter().chain(flags).map(std::ffi::OsString::from);
+    Config::from_args(args.chain([format!("--data-dir={}", data_dir.display()).into()])).unwrap()
+}
+
+impl TestServer {
+    pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), flags)
+    }
+
+    pub(crate) fn start_in(directory: TempDir, flags: &[&str]) -> Self {
+        let runtime = mytsdb::runtime().unwrap();
+        let running = runtime.block_on(Server::start(config(&directory, flags))).unwrap();
+        Self { runtime, running: Some(running), directory }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addrs.http
+    }
+
+    /// Takes the server down and gives its directory back.
+    pub(crate) fn stop(mut self) -> TempDir {
+        let running = self.running.take().unwrap();
+        self.runtime.block_on(running.shutdown()).unwrap();
+        std::mem::replace(&mut self.directory, TempDir::new().unwrap())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Response {
+        call(self.addr(), "GET", path, &[], b"")
+    }
+
+    pub(crate) fn post_form(&self, path: &str, form: &str) -> Response {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        call(self.addr(), "POST", path, &headers, form.as_bytes())
+    }
+
+    /// Sends series as a remote write request.
+    pub(crate) fn write(&self, series: &[Series<'_>]) -> Response {
+        self.write_as(series, &[])
+    }
+
+    pub(crate) fn write_as(&self, series: &[Series<'_>], headers: &[(&str, &str)]) -> Response {
+        let body = request::compressed(&request::write_request(series));
+        call(self.addr(), "POST", "/api/v1/write", headers, &body)
+    }
+
+    /// The `data` of a success.
+    pub(crate) fn data(&self, path: &str) -> Value {
+        let response = self.get(path);
+        assert_eq!(response.status, 200, "{path}: {}", response.text());
+        let json = response.json();
+        assert_eq!(json["status"], "success");
+        json["data"].clone()
+    }
+
+    /// Checks an error's status, type and text.
+    pub(crate) fn check_error(&self, path: &str, status: u16, error_type: &str, error: &str) {
+        let response = self.get(path);
+        let expected = serde_json::json!({"status": "error", "errorType": error_type, "error": error});
+        assert_eq!((response.status, response.json()), (status, expected), "{path}");
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let outcome = self.runtime.block_on(running.shutdown());
+            if !std::thread::panicking() {
+                outcome.unwrap();
+            }
+        }
+    }
+}
+
+/// The clock, as samples far from it may be refused.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}

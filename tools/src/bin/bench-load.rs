@@ -1,0 +1,103 @@
+//! `bench-load`: encodes a benchmark data set into remote-write requests, and sends them.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use mytsdb_tools::bench_load::{encode, send};
+use serde_json::json;
+
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about = "Load for the comparison benchmark: the same remote-write requests for every server"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Encode a data set into a file of requests.
+    Encode {
+        /// Containers of 90 series each.
+        #[arg(long)]
+        containers: usize,
+        /// Samples per series, 15 s apart.
+        #[arg(long)]
+        steps: usize,
+        /// Time of the last sample, milliseconds since the Unix epoch.
+        #[arg(long)]
+        end_ms: i64,
+        /// Senders that the series are spread over.
+        #[arg(long, default_value_t = 4)]
+        shards: usize,
+        /// Samples per request.
+        #[arg(long, default_value_t = 2_000)]
+        request_samples: usize,
+        /// Equal seeds give equal data.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// File to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Send a file of requests and report how long the server took.
+    Send {
+        /// File written by `encode`.
+        #[arg(long)]
+        file: PathBuf,
+        /// Host and port of the server.
+        #[arg(long)]
+        server: String,
+        /// Path of remote write.
+        #[arg(long, default_value = "/api/v1/write")]
+        path: String,
+        /// Connections, each with one request in flight.
+        #[arg(long, default_value_t = 4)]
+        connections: usize,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let report = match Arguments::parse().action {
+        Action::Encode { containers, steps, end_ms, shards, request_samples, seed, out } => {
+            let summary = encode::encode(&encode::Options {
+                container_count: containers,
+                step_count: steps,
+                end_ms,
+                shard_count: shards,
+                request_sample_count: request_samples,
+                seed,
+                out,
+            })?;
+            json!({
+                "series": summary.series_count,
+                "samples": summary.sample_count,
+                "requests": summary.request_count,
+                "bytes": summary.file_bytes,
+                "start_ms": summary.start_ms,
+                "end_ms": summary.end_ms,
+            })
+        }
+        Action::Send { file, server, path, connections } => {
+            let report = send::send(&file, &server, &path, connections)?;
+            let quantile = |share: f64| {
+                let at = (report.reply_seconds.len() as f64 * share) as usize;
+                report.reply_seconds.get(at.min(report.reply_seconds.len().saturating_sub(1))).copied()
+            };
+            json!({
+                "samples": report.sample_count,
+                "requests": report.request_count,
+                "seconds": report.seconds,
+                "reply_seconds_p50": quantile(0.5),
+                "reply_seconds_p99": quantile(0.99),
+            })
+        }
+    };
+    #[expect(clippy::print_stdout, reason = "the report is the program's output")]
+    {
+        println!("{report}");
+    }
+    Ok(())
+}
