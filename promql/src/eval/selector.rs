@@ -42,7 +42,7 @@ impl Context<'_> {
     pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, EvalError> {
         self.check_cancelled()?;
         let set = self.snapshot.select(matchers, range)?;
-        let largest = (0..set.len()).map(|index| set.estimated_sample_count(index, range)).max().unwrap_or(0);
+        let largest = set.series_sample_count_max();
         let workers = self.options.thread_count.clamp(1, set.len().max(1));
         let bytes = largest.saturating_mul(16).saturating_mul(workers);
         drop(self.reserve(bytes, || describe(matchers))?);

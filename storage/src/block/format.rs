@@ -336,6 +336,8 @@ pub(crate) struct Stats {
     pub(crate) tenant: TenantId,
     pub(crate) chunk_count: u64,
     pub(crate) sample_count: u64,
+    /// Samples of the series that has most.
+    pub(crate) series_sample_count_max: u64,
 }
 
 impl Stats {
@@ -345,6 +347,7 @@ impl Stats {
         put_bytes(&mut out, self.tenant.as_str().as_bytes());
         put_uvarint(&mut out, self.chunk_count);
         put_uvarint(&mut out, self.sample_count);
+        put_uvarint(&mut out, self.series_sample_count_max);
         out
     }
 
@@ -360,7 +363,8 @@ impl Stats {
             .map_err(|_| Damage::new(Section::Stats.name(), 0, "tenant name is not valid"))?;
         let chunk_count = cursor.uvarint().map_err(&damage)?;
         let sample_count = cursor.uvarint().map_err(&damage)?;
-        Ok(Self { tenant, chunk_count, sample_count })
+        let series_sample_count_max = cursor.uvarint().map_err(&damage)?;
+        Ok(Self { tenant, chunk_count, sample_count, series_sample_count_max })
     }
 }
 

@@ -527,6 +527,7 @@ fn parse(
         series_count: header.series_count,
         chunk_count: stats.chunk_count,
         sample_count: stats.sample_count,
+        series_sample_count_max: stats.series_sample_count_max,
         file_bytes: header.file_bytes,
     };
     Ok((meta, directory))

@@ -50,6 +50,8 @@ pub(crate) struct BlockMeta {
     pub(crate) chunk_count: u64,
     /// Samples inside.
     pub(crate) sample_count: u64,
+    /// Samples of the series that has most: bounds what reading one series takes.
+    pub(crate) series_sample_count_max: u64,
     /// Length of the file.
     pub(crate) file_bytes: u64,
 }
@@ -113,6 +115,7 @@ pub(crate) struct BlockWriter {
     previous: Option<LabelSet>,
     chunk_count: u64,
     sample_count: u64,
+    series_sample_count_max: u64,
     too_large: Option<SectionTooLarge>,
 }
 
@@ -129,6 +132,7 @@ impl BlockWriter {
             previous: None,
             chunk_count: 0,
             sample_count: 0,
+            series_sample_count_max: 0,
             too_large: None,
         }
     }
@@ -177,6 +181,8 @@ impl BlockWriter {
         chunks.iter().for_each(|chunk| self.pages.append(chunk.values));
         let mut entry = Vec::with_capacity(chunks.len() * 4);
         let mut expected_column = 0;
+        let series_sample_count = chunks.iter().map(|chunk| u64::from(chunk.sample_count)).sum();
+        self.series_sample_count_max = self.series_sample_count_max.max(series_sample_count);
         for chunk in chunks {
             let column = self.columns.add(chunk, &mut self.pages);
             put_chunk(&mut entry, expected_column, column, chunk.values.len());
@@ -216,6 +222,7 @@ impl BlockWriter {
             series_count,
             chunk_count: self.chunk_count,
             sample_count: self.sample_count,
+            series_sample_count_max: self.series_sample_count_max,
             file_bytes,
         };
         file.write_all_at(&header(&meta).encode(), 0).map_err(io_error)?;
@@ -252,6 +259,7 @@ impl BlockWriter {
             tenant: self.identity.tenant.clone(),
             chunk_count: self.chunk_count,
             sample_count: self.sample_count,
+            series_sample_count_max: self.series_sample_count_max,
         };
         vec![
             (

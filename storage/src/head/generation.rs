@@ -140,13 +140,13 @@ impl Generation {
     /// Keeps of ascending `series_refs` those that may have samples inside `range`.
     pub(crate) fn retain_touching(&self, series_refs: &mut Vec<u32>, range: TimeRange) {
         let mut is_touching = vec![false; series_refs.len()];
-        for (shard_index, shard) in self.shards.iter().enumerate() {
-            let shard = shard.lock();
-            for (series_ref, is_touching) in series_refs.iter().zip(&mut is_touching) {
-                let (home, local_index) = place(*series_ref);
-                if home == shard_index {
-                    *is_touching = shard.series.get(local_index).is_some_and(|series| series.touches(range));
-                }
+        let order = order_by_shard(series_refs);
+        for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
+            let shard = self.shards[same_shard[0].0 as usize].lock();
+            for (_, position) in same_shard {
+                let (_, local_index) = place(series_refs[*position as usize]);
+                let series = shard.series.get(local_index);
+                is_touching[*position as usize] = series.is_some_and(|series| series.touches(range));
             }
         }
         let mut touching = is_touching.iter();
@@ -157,6 +157,15 @@ impl Generation {
     pub(crate) fn estimated_sample_count(&self, series_ref: u32) -> usize {
         let (shard_index, local_index) = place(series_ref);
         self.shards[shard_index].lock().series.get(local_index).map_or(0, SeriesBuffer::sample_count)
+    }
+
+    /// Samples of the series that has most.
+    pub(crate) fn series_sample_count_max(&self) -> usize {
+        let per_shard = self
+            .shards
+            .iter()
+            .map(|shard| shard.lock().series.iter().map(SeriesBuffer::sample_count).max().unwrap_or(0));
+        per_shard.max().unwrap_or(0)
     }
 
     /// References of all series that have samples, ascending.

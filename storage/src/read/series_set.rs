@@ -76,6 +76,16 @@ impl SeriesSet {
         &self.parts[start..self.part_ends[series_index] as usize]
     }
 
+    /// An upper bound of the samples that [`SeriesSet::read`] gives for any one series. Cheap: asks the sources,
+    /// not the series.
+    pub fn series_sample_count_max(&self) -> usize {
+        let per_source = self.sources.iter().map(|source| match source {
+            Source::Block(block) => block.meta().series_sample_count_max as usize,
+            Source::Head(generation) => generation.series_sample_count_max(),
+        });
+        per_source.sum()
+    }
+
     /// An upper estimate of how many samples [`SeriesSet::read`] gives, without decoding.
     ///
     /// # Panics
