@@ -208,6 +208,33 @@ async fn series_put_compressed_are_read_back_in_both_layouts_and_can_be_put_agai
 }
 
 #[tokio::test]
+async fn dictionaries_that_grow_by_deltas_are_followed() {
+    let server = start().await;
+    let mut client = client(&server.running).await;
+    let now = now_ms();
+    let rows = |host_count: usize| {
+        let hosts: Vec<String> = (0..host_count).map(|index| format!("h{index}")).collect();
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        long(&vec![now; host_count], &vec!["up"; host_count], &hosts, &vec![1.0; host_count])
+    };
+    let options =
+        IpcWriteOptions::default().with_dictionary_handling(arrow::ipc::writer::DictionaryHandling::Delta);
+    let messages =
+        messages(path("samples"), vec![rows(2), rows(5)], options, DictionaryHandling::Resend).await;
+    let delta_count = messages
+        .iter()
+        .filter_map(|message| arrow::ipc::root_as_message(&message.data_header).ok())
+        .filter(|message| message.header_as_dictionary_batch().is_some_and(|batch| batch.isDelta()))
+        .count();
+    assert_eq!(delta_count, 1);
+    let acks = put_messages(&mut client, messages).await.unwrap();
+    assert_eq!(acks[1]["affected_rows"], 5);
+    let labels: Vec<String> = stored(&server.running, "anonymous").into_iter().map(|one| one.0).collect();
+    assert_eq!(labels.len(), 5);
+    assert_eq!(labels[4], r#"{__name__="up", host="h4"}"#);
+}
+
+#[tokio::test]
 async fn an_ill_typed_column_is_named_and_the_server_goes_on() {
     let server = start().await;
     let mut client = client(&server.running).await;
