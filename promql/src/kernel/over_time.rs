@@ -39,11 +39,25 @@ fn is_long(samples: Samples<'_>, windows: &WindowGrid) -> bool {
 
 #[inline]
 fn kahan_sum(values: &[f64]) -> (f64, f64) {
-    let (mut sum, mut compensation) = (0.0, 0.0);
-    for value in values {
-        (sum, compensation) = kahan::add(*value, sum, compensation);
+    // PERF (kernel/sum_over_time): four sums side by side; one alone waits for itself at every addition.
+    const LANE_COUNT: usize = 4;
+    let mut lanes = [(0.0, 0.0); LANE_COUNT];
+    let mut chunks = values.chunks_exact(LANE_COUNT);
+    for chunk in &mut chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = kahan::add(*value, lane.0, lane.1);
+        }
     }
-    (sum, compensation)
+    let mut total = lanes[0];
+    if values.len() >= LANE_COUNT {
+        for lane in &lanes[1..] {
+            total = kahan::merge(total, *lane);
+        }
+    }
+    for value in chunks.remainder() {
+        total = kahan::add(*value, total.0, total.1);
+    }
+    total
 }
 
 #[inline]
@@ -135,8 +149,24 @@ pub(crate) fn extreme(
     is_better: impl Fn(f64, f64) -> bool + Copy,
     out: &mut [f64],
 ) {
-    let pick = |best: f64, value: f64| if is_better(value, best) || best.is_nan() { value } else { best };
-    let best_of = |values: &[f64]| values[1..].iter().fold(values[0], |best, value| pick(best, *value));
+    // PERF (kernel/max_over_time): without NaN, which is looked for once, a comparison is all there is.
+    let has_nan = samples.values.iter().fold(false, |any, value| any | value.is_nan());
+    let pick = |best: f64, value: f64| {
+        if is_better(value, best) || (has_nan && best.is_nan()) { value } else { best }
+    };
+    let best_of = |values: &[f64]| {
+        if has_nan {
+            return values[1..].iter().fold(values[0], |best, value| pick(best, *value));
+        }
+        let mut lanes = [values[0]; 4];
+        let mut chunks = values.chunks_exact(4);
+        for chunk in &mut chunks {
+            for (lane, value) in lanes.iter_mut().zip(chunk) {
+                *lane = if is_better(*value, *lane) { *value } else { *lane };
+            }
+        }
+        lanes.iter().chain(chunks.remainder()).fold(values[0], |best, value| pick(best, *value))
+    };
     if !is_long(samples, windows) {
         return fold(samples, windows, |values, _| best_of(values), out);
     }

@@ -5,7 +5,6 @@
 mod corpus;
 #[cfg(test)]
 mod engine;
-#[cfg(test)]
 mod parse;
 #[cfg(test)]
 mod script;
