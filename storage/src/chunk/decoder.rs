@@ -11,13 +11,14 @@ use super::format::{
     CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_DIVISOR, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
 };
 use super::integers::IntegerReader;
+use super::miniblock::BlockScratch;
 use super::timestamps::TimestampDecoder;
 use crate::coding::Cursor;
 
 /// Decodes chunks; keeps its scratch memory between them.
 #[derive(Debug, Default)]
 pub struct ChunkDecoder {
-    integers: Vec<i64>,
+    scratch: BlockScratch,
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
 }
@@ -66,7 +67,7 @@ impl ChunkDecoder {
         check_sample_count(count)?;
         let start = out.len();
         out.reserve(count);
-        let result = self.timestamps.decode(bytes, count, out);
+        let result = self.timestamps.decode(bytes, count, &mut self.scratch, out);
         if result.is_err() {
             out.truncate(start);
         }
@@ -91,18 +92,16 @@ impl ChunkDecoder {
             exceptions::read(&mut cursor, count, &mut self.exceptions)?;
         }
         let start = out.len();
-        self.integers.clear();
-        let mut reader = IntegerReader::new(&mut cursor, id, count, &mut self.integers)?;
+        let mut reader = IntegerReader::new(&mut cursor, &mut self.scratch, id, count)?;
         loop {
-            // Block by block: the integers stay in the nearest cache.
-            if exponent == FLOAT_BITS {
-                float_bits::restore(&self.integers, out);
-            } else {
-                decimal::restore(&self.integers, exponent, out);
-            }
-            self.integers.clear();
-            if !reader.next(&mut self.integers)? {
+            let integers = reader.next()?;
+            if integers.is_empty() {
                 break;
+            }
+            if exponent == FLOAT_BITS {
+                float_bits::restore(integers, out);
+            } else {
+                decimal::restore(integers, exponent, out);
             }
         }
         for &(position, value) in &self.exceptions {
