@@ -2,6 +2,8 @@
 //!
 //! Damage gives [`ChunkError`] and leaves the output as it was; memory is bounded by [`SAMPLE_COUNT_MAX`].
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 use super::constant;
 use super::decimal;
 use super::error::ChunkError;
@@ -48,7 +50,7 @@ impl ChunkDecoder {
         if result.is_err() {
             out.truncate(start);
         }
-        debug_assert!(result.is_err() || out.len() - start == count);
+        debug_assert!(result.is_err() || out.len().saturating_sub(start) == count);
         result
     }
 
@@ -71,7 +73,7 @@ impl ChunkDecoder {
         if result.is_err() {
             out.truncate(start);
         }
-        debug_assert!(result.is_err() || out.len() - start == count);
+        debug_assert!(result.is_err() || out.len().saturating_sub(start) == count);
         result
     }
 
@@ -84,7 +86,7 @@ impl ChunkDecoder {
                 return Err(ChunkError::UnknownEncoding { id });
             }
             let value = constant::read(exponent, &mut cursor)?;
-            out.resize(out.len() + count, value);
+            out.extend(std::iter::repeat_n(value, count));
             return check_end(&cursor);
         }
         self.exceptions.clear();
@@ -105,7 +107,7 @@ impl ChunkDecoder {
             }
         }
         for &(position, value) in &self.exceptions {
-            if let Some(slot) = out.get_mut(start + position) {
+            if let Some(slot) = out.get_mut(start.saturating_add(position)) {
                 *slot = value;
             }
         }
