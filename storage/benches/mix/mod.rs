@@ -59,8 +59,8 @@ fn single(name: &str, random: &mut Random, count: usize) -> Vec<f64> {
         "const_state" => state(random, count),
         "int_ctr_small" => counter_small(random, count),
         "int_ctr_big" => counter_big(random, count),
-        "cpu_s_1e-9" => cpu_seconds(random, count, 1e9),
-        "cpu_s_1e-2" => cpu_seconds(random, count, 1e2),
+        "cpu_s_1e-9" => cpu_seconds(random, count, 1e9, -4.3),
+        "cpu_s_1e-2" => cpu_seconds(random, count, 1e2, -2.4),
         "bytes_page" => bytes_page(random, count),
         "int_gauge" => gauge(random, count),
         "pct_2dec" => percentage(random, count),
@@ -71,8 +71,8 @@ fn single(name: &str, random: &mut Random, count: usize) -> Vec<f64> {
 
 fn histogram(random: &mut Random, count: usize) -> Vec<Vec<f64>> {
     let is_idle = random.unit() < 0.3;
-    let rate = (random.normal() * 1.2 + 0.2).exp();
-    let middle = random.unit() * 10.0;
+    let rate = (random.normal() * 1.5 + 1.3).exp();
+    let middle = random.unit() * 7.0;
     let mut totals = [(random.unit() * 1e5).floor(); BUCKET_COUNT];
     for bucket in (1..BUCKET_COUNT).rev() {
         totals[bucket - 1] = (totals[bucket] * random.unit().sqrt()).floor();
@@ -112,7 +112,7 @@ fn state(random: &mut Random, count: usize) -> Vec<f64> {
 
 fn counter_small(random: &mut Random, count: usize) -> Vec<f64> {
     let is_busy = random.unit() < 0.6;
-    let rate = if is_busy { (random.normal() * 1.3 + 0.7).exp() } else { 0.02 };
+    let rate = if is_busy { (random.normal() * 1.5 + 1.6).exp() } else { 0.02 };
     let reset = random.reset_at(count);
     let mut total = (random.unit() * 1e6).floor();
     (0..count)
@@ -137,13 +137,13 @@ fn counter_big(random: &mut Random, count: usize) -> Vec<f64> {
         .collect()
 }
 
-fn cpu_seconds(random: &mut Random, count: usize, resolution: f64) -> Vec<f64> {
-    let usage = (random.normal() * 1.2 - 2.5).exp().min(4.0);
+fn cpu_seconds(random: &mut Random, count: usize, resolution: f64, log_usage: f64) -> Vec<f64> {
+    let usage = (random.normal() * 1.2 + log_usage).exp().min(4.0);
     let reset = random.reset_at(count);
     let mut total = (random.unit() * 1e5 * resolution).floor();
     (0..count)
         .map(|index| {
-            let used = (usage * 15.0 * (1.0 + 0.2 * random.normal())).max(0.0);
+            let used = (usage * 15.0 * (1.0 + 0.1 * random.normal())).max(0.0);
             total = if reset == Some(index) { 0.0 } else { total + (used * resolution).floor() };
             total / resolution
         })
@@ -152,7 +152,7 @@ fn cpu_seconds(random: &mut Random, count: usize, resolution: f64) -> Vec<f64> {
 
 fn bytes_page(random: &mut Random, count: usize) -> Vec<f64> {
     let mut pages = (random.unit() * 1e5).floor() + 1000.0;
-    let activity = random.unit() * 0.6;
+    let activity = 0.4 + random.unit() * 0.6;
     (0..count)
         .map(|_| {
             if random.unit() < activity {
@@ -165,7 +165,7 @@ fn bytes_page(random: &mut Random, count: usize) -> Vec<f64> {
 
 fn gauge(random: &mut Random, count: usize) -> Vec<f64> {
     let mut value = (random.unit() * 200.0).floor();
-    let activity = random.unit() * random.unit() * 0.8;
+    let activity = random.unit() * 0.8;
     (0..count)
         .map(|_| {
             if random.unit() < activity {

@@ -19,28 +19,44 @@ pub(super) fn packed_bytes(count: usize, width: u32) -> usize {
     (count * width as usize).div_ceil(8)
 }
 
-/// Appends the low `width` (at most [`WIDTH_MAX`]) bits of each value; higher bits are dropped.
-pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
+/// Appends the low `width` (at most [`WIDTH_MAX`]) bits of each value's distance from `base`; higher bits are dropped.
+pub(super) fn pack(values: &[i64], base: i64, width: u32, out: &mut Vec<u8>) {
     debug_assert!(width <= WIDTH_MAX && values.len() <= BLOCK);
     let mask = (1_u64 << width) - 1;
-    let mut buffer = [0_u8; PADDED_BYTES];
+    let start = out.len();
+    let end = start + packed_bytes(values.len(), width);
+    out.resize(end + LOAD_BYTES, 0);
+    let mut words = out[start..].chunks_exact_mut(LOAD_BYTES);
     let mut accumulator = 0_u64;
     let mut accumulated_bits = 0_u32;
-    let mut end = 0;
+    let mut put = |word: u64| {
+        if let Some(bytes) = words.next() {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    };
     for &value in values {
-        let bits = value & mask;
+        let bits = value.wrapping_sub(base).cast_unsigned() & mask;
         accumulator |= bits << accumulated_bits;
         accumulated_bits += width;
         if accumulated_bits >= 64 {
-            buffer[end..end + 8].copy_from_slice(&accumulator.to_le_bytes());
-            end += 8;
+            put(accumulator);
             accumulated_bits -= 64;
             // At most 63 bits of `bits` went out, as width < 64.
             accumulator = bits >> (width - accumulated_bits);
         }
     }
-    buffer[end..end + 8].copy_from_slice(&accumulator.to_le_bytes());
-    out.extend_from_slice(&buffer[..packed_bytes(values.len(), width)]);
+    put(accumulator);
+    out.truncate(end);
+}
+
+/// Room for the packed bytes at the very end of a chunk, where loads would read behind them.
+#[derive(Debug)]
+pub(super) struct Padded([u8; PADDED_BYTES]);
+
+impl Default for Padded {
+    fn default() -> Self {
+        Self([0; PADDED_BYTES])
+    }
 }
 
 /// Unpacks `count` values from the front of `source` into `out`; slots behind `count` hold arbitrary values.
@@ -48,16 +64,15 @@ pub(super) fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
 /// `source` reaches from the packed bytes to the end of the chunk; the caller has checked that it holds at least
 /// [`packed_bytes`]`(count, width)` bytes.
 #[inline]
-pub(super) fn unpack(source: &[u8], width: u32, count: usize, out: &mut [u64; BLOCK]) {
+pub(super) fn unpack(source: &[u8], width: u32, count: usize, padded: &mut Padded, out: &mut [u64; BLOCK]) {
     let group_count = count.div_ceil(GROUP);
     let needed_bytes = group_count * width as usize + LOAD_BYTES;
     if source.len() >= needed_bytes {
         unpack_groups(source, width, group_count, out);
     } else {
-        // The last block of a chunk: give the loads something to read behind it.
-        let mut padded = [0_u8; PADDED_BYTES];
-        padded[..source.len()].copy_from_slice(source);
-        unpack_groups(&padded, width, group_count, out);
+        // What an earlier chunk left behind `source` reaches only slots behind `count`, or is masked.
+        padded.0[..source.len()].copy_from_slice(source);
+        unpack_groups(&padded.0, width, group_count, out);
     }
 }
 
@@ -84,7 +99,7 @@ fn unpack_width<const W: usize>(source: &[u8], group_count: usize, out: &mut [u6
 macro_rules! dispatch_width {
     ($width:expr, $source:expr, $groups:expr, $out:expr; $($w:literal)*) => {
         match $width {
-            0 => $out.fill(0),
+            0 => $out[..$groups * GROUP].fill(0),
             $($w => unpack_width::<$w>($source, $groups, $out),)*
             _ => debug_assert!(false, "width {} is above WIDTH_MAX", $width),
         }
@@ -104,25 +119,28 @@ mod tests {
     #[test]
     fn every_width_and_count_round_trips() {
         let mut state = 1_u64;
+        let mut padded = Padded([0xff; PADDED_BYTES]);
         for width in 0..=WIDTH_MAX {
             for count in 1..=BLOCK {
-                let values: Vec<u64> = (0..count)
+                let values: Vec<i64> = (0..count)
                     .map(|_| {
                         state = state
                             .wrapping_mul(6_364_136_223_846_793_005)
                             .wrapping_add(1_442_695_040_888_963_407);
-                        (state >> 8) & ((1 << width) - 1)
+                        ((state >> 8) & ((1 << width) - 1)).cast_signed() - 5
                     })
                     .collect();
                 let mut bytes = Vec::new();
-                pack(&values, width, &mut bytes);
+                pack(&values, -5, width, &mut bytes);
                 assert_eq!(bytes.len(), packed_bytes(count, width));
-                let mut unpacked = [0; BLOCK];
-                unpack(&bytes, width, count, &mut unpacked);
-                assert_eq!(unpacked[..count], values, "width {width}, count {count}, at the end");
+                let mut unpack_all = |bytes: &[u8]| -> Vec<i64> {
+                    let mut unpacked = [0; BLOCK];
+                    unpack(bytes, width, count, &mut padded, &mut unpacked);
+                    unpacked.iter().take(count).map(|slot| slot.cast_signed() - 5).collect()
+                };
+                assert_eq!(unpack_all(&bytes), values, "width {width}, count {count}, at the end");
                 bytes.extend_from_slice(&[0xff; 1024]);
-                unpack(&bytes, width, count, &mut unpacked);
-                assert_eq!(unpacked[..count], values, "width {width}, count {count}, in the middle");
+                assert_eq!(unpack_all(&bytes), values, "width {width}, count {count}, in the middle");
             }
         }
     }

@@ -153,11 +153,11 @@ impl DecimalColumn {
 
 /// Appends the floats that `integers` stand for.
 #[inline]
-pub(super) fn restore(integers: &[i64], exponent: u8, out: &mut Vec<f64>) {
+pub(super) fn restore(integers: &[u64], exponent: u8, out: &mut Vec<f64>) {
     if exponent == 0 {
-        out.extend(integers.iter().map(|&integer| integer as f64));
+        out.extend(integers.iter().map(|&integer| integer.cast_signed() as f64));
     } else {
         let power = power(exponent);
-        out.extend(integers.iter().map(|&integer| integer as f64 / power));
+        out.extend(integers.iter().map(|&integer| integer.cast_signed() as f64 / power));
     }
 }

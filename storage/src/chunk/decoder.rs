@@ -2,6 +2,8 @@
 //!
 //! Damage gives [`ChunkError`] and leaves the output as it was; memory is bounded by [`SAMPLE_COUNT_MAX`].
 
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 use super::constant;
 use super::decimal;
 use super::error::ChunkError;
@@ -11,13 +13,14 @@ use super::format::{
     CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_DIVISOR, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
 };
 use super::integers::IntegerReader;
+use super::miniblock::BlockScratch;
 use super::timestamps::TimestampDecoder;
 use crate::coding::Cursor;
 
 /// Decodes chunks; keeps its scratch memory between them.
 #[derive(Debug, Default)]
 pub struct ChunkDecoder {
-    integers: Vec<i64>,
+    scratch: BlockScratch,
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
 }
@@ -47,7 +50,7 @@ impl ChunkDecoder {
         if result.is_err() {
             out.truncate(start);
         }
-        debug_assert!(result.is_err() || out.len() - start == count);
+        debug_assert!(result.is_err() || out.len().saturating_sub(start) == count);
         result
     }
 
@@ -66,11 +69,11 @@ impl ChunkDecoder {
         check_sample_count(count)?;
         let start = out.len();
         out.reserve(count);
-        let result = self.timestamps.decode(bytes, count, out);
+        let result = self.timestamps.decode(bytes, count, &mut self.scratch, out);
         if result.is_err() {
             out.truncate(start);
         }
-        debug_assert!(result.is_err() || out.len() - start == count);
+        debug_assert!(result.is_err() || out.len().saturating_sub(start) == count);
         result
     }
 
@@ -83,7 +86,7 @@ impl ChunkDecoder {
                 return Err(ChunkError::UnknownEncoding { id });
             }
             let value = constant::read(exponent, &mut cursor)?;
-            out.resize(out.len() + count, value);
+            out.extend(std::iter::repeat_n(value, count));
             return check_end(&cursor);
         }
         self.exceptions.clear();
@@ -91,22 +94,20 @@ impl ChunkDecoder {
             exceptions::read(&mut cursor, count, &mut self.exceptions)?;
         }
         let start = out.len();
-        self.integers.clear();
-        let mut reader = IntegerReader::new(&mut cursor, id, count, &mut self.integers)?;
+        let mut reader = IntegerReader::new(&mut cursor, &mut self.scratch, id, count)?;
         loop {
-            // Block by block: the integers stay in the nearest cache.
-            if exponent == FLOAT_BITS {
-                float_bits::restore(&self.integers, out);
-            } else {
-                decimal::restore(&self.integers, exponent, out);
-            }
-            self.integers.clear();
-            if !reader.next(&mut self.integers)? {
+            let integers = reader.next()?;
+            if integers.is_empty() {
                 break;
+            }
+            if exponent == FLOAT_BITS {
+                float_bits::restore(integers, out);
+            } else {
+                decimal::restore(integers, exponent, out);
             }
         }
         for &(position, value) in &self.exceptions {
-            if let Some(slot) = out.get_mut(start + position) {
+            if let Some(slot) = out.get_mut(start.saturating_add(position)) {
                 *slot = value;
             }
         }

@@ -37,6 +37,6 @@ fn ordered(value: f64) -> i64 {
 
 /// Appends the floats whose ordered bits are `integers`.
 #[inline]
-pub(super) fn restore(integers: &[i64], out: &mut Vec<f64>) {
-    out.extend(integers.iter().map(|&integer| f64::from_bits(flip(integer).cast_unsigned())));
+pub(super) fn restore(integers: &[u64], out: &mut Vec<f64>) {
+    out.extend(integers.iter().map(|&integer| f64::from_bits(flip(integer.cast_signed()).cast_unsigned())));
 }

@@ -14,6 +14,8 @@ pub(super) const CONSTANT: u8 = 0b0011;
 pub(super) const HAS_DIVISOR: u8 = 0b0100;
 /// Bit 3: a list of exceptions follows. With [`CONSTANT`], bits 2 and 3 are reserved for encodings to come.
 pub(super) const HAS_EXCEPTIONS: u8 = 0b1000;
+/// The bits of an id that belong to an integer column.
+pub(super) const INTEGER_ID_BITS: u8 = TRANSFORM_MASK | HAS_DIVISOR;
 /// Bits 4-7: the decimal exponent 0 to 14, or [`FLOAT_BITS`].
 pub(super) const EXPONENT_SHIFT: u32 = 4;
 /// In the place of an exponent: integers are the order-preserving bits of the floats.

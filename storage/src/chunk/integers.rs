@@ -10,7 +10,7 @@
 use super::bitpack::BLOCK;
 use super::error::ChunkError;
 use super::format::{HAS_DIVISOR, TRANSFORM_MASK};
-use super::miniblock::{self, BlockPlan};
+use super::miniblock::{self, BlockPlan, BlockScratch};
 use crate::coding::{Cursor, put_ivarint, put_uvarint};
 
 /// How integers follow each other; the discriminant is the one on disk.
@@ -200,25 +200,28 @@ fn divide_exactly(offsets: &mut [i64], divisor: u64) {
 #[derive(Debug)]
 pub(super) struct IntegerReader<'c, 'a> {
     cursor: &'c mut Cursor<'a>,
+    scratch: &'c mut BlockScratch,
     transform: Transform,
     divisor: u64,
     first: u64,
     value: u64,
     delta: u64,
+    /// Integers stored apart and not given out yet; they are in the scratch memory.
+    apart_count: usize,
     left_count: usize,
     zero_block_count: u64,
 }
 
 impl<'c, 'a> IntegerReader<'c, 'a> {
-    /// Starts a column of `count` integers (at least one) and appends the integers stored apart to `out`.
+    /// Starts a column of `count` integers (at least one).
     ///
     /// # Errors
     /// [`ChunkError`] if `id_bits` name no transform or the bytes are malformed.
     pub(super) fn new(
         cursor: &'c mut Cursor<'a>,
+        scratch: &'c mut BlockScratch,
         id_bits: u8,
         count: usize,
-        out: &mut Vec<i64>,
     ) -> Result<Self, ChunkError> {
         let transform = match id_bits & TRANSFORM_MASK {
             0 => Transform::Offset,
@@ -228,75 +231,102 @@ impl<'c, 'a> IntegerReader<'c, 'a> {
         };
         let divisor = if id_bits & HAS_DIVISOR != 0 { cursor.uvarint()? } else { 1 };
         let first = cursor.ivarint()?.cast_unsigned();
-        out.push(first.cast_signed());
-        let mut reader = Self {
+        scratch.slots[0] = first;
+        let (mut value, mut delta, mut apart_count) = (first, 0, 1);
+        if transform == Transform::DeltaOfDelta {
+            delta = cursor.ivarint()?.cast_unsigned().wrapping_mul(divisor);
+            value = first.wrapping_add(delta);
+            scratch.slots[1] = value;
+            apart_count = count.min(2);
+        }
+        let left_count = count.saturating_sub(apart_count);
+        Ok(Self {
             cursor,
+            scratch,
             transform,
             divisor,
             first,
-            value: first,
-            delta: 0,
-            left_count: count.saturating_sub(1),
+            value,
+            delta,
+            apart_count,
+            left_count,
             zero_block_count: 0,
-        };
-        if transform == Transform::DeltaOfDelta {
-            reader.delta = reader.cursor.ivarint()?.cast_unsigned().wrapping_mul(divisor);
-            if reader.left_count > 0 {
-                reader.left_count -= 1;
-                reader.value = reader.value.wrapping_add(reader.delta);
-                out.push(reader.value.cast_signed());
-            }
-        }
-        Ok(reader)
+        })
     }
 
-    /// Appends the next block's integers to `out`; returns whether there were any.
+    /// Returns the next integers, at most [`BLOCK`]; none at the end.
     ///
     /// # Errors
     /// [`ChunkError`] if the bytes are malformed.
-    pub(super) fn next(&mut self, out: &mut Vec<i64>) -> Result<bool, ChunkError> {
-        let count = self.left_count.min(BLOCK);
-        if count == 0 {
-            if self.zero_block_count > 0 {
-                return Err(self.cursor.error("run of zero blocks is too long").into());
-            }
-            return Ok(false);
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<&[u64], ChunkError> {
+        if self.apart_count > 0 {
+            let apart = &self.scratch.slots[..self.apart_count];
+            self.apart_count = 0;
+            return Ok(apart);
         }
-        self.left_count -= count;
-        let mut slots = [0; BLOCK];
-        let base = self.read_block(count, &mut slots)?;
-        self.restore(&mut slots, base.cast_unsigned(), count);
-        out.extend(slots.iter().take(count).map(|slot| slot.cast_signed()));
-        Ok(true)
+        let count = self.left_count.min(BLOCK);
+        if count == 0 && self.zero_block_count > 0 {
+            return Err(self.cursor.error("run of zero blocks is too long").into());
+        }
+        if count > 0 {
+            self.left_count -= count;
+            let base = self.read_block(count)?;
+            self.restore(base.cast_unsigned(), count);
+        }
+        Ok(&self.scratch.slots[..count])
     }
 
-    fn read_block(&mut self, count: usize, slots: &mut [u64; BLOCK]) -> Result<i64, ChunkError> {
+    /// Appends all that is left of the column.
+    ///
+    /// # Errors
+    /// As [`IntegerReader::next`].
+    pub(super) fn read_to_end(&mut self, out: &mut Vec<i64>) -> Result<(), ChunkError> {
+        loop {
+            let integers = self.next()?;
+            if integers.is_empty() {
+                return Ok(());
+            }
+            out.extend(integers.iter().map(|integer| integer.cast_signed()));
+        }
+    }
+
+    /// Reads `count` numbers into the scratch memory; returns the base to add to them.
+    fn read_block(&mut self, count: usize) -> Result<i64, ChunkError> {
         if self.zero_block_count > 0 {
             self.zero_block_count -= 1;
+            self.scratch.slots[..count].fill(0);
             return Ok(0);
         }
         match self.cursor.u8()? {
-            miniblock::HEADER_ZEROS => Ok(0),
+            miniblock::HEADER_ZEROS => {
+                self.scratch.slots[..count].fill(0);
+                Ok(0)
+            }
             miniblock::HEADER_ZERO_RUN => {
                 let run = self.cursor.uvarint()?;
                 self.zero_block_count =
                     run.checked_sub(1).ok_or_else(|| self.cursor.error("run of zero blocks is empty"))?;
+                self.scratch.slots[..count].fill(0);
                 Ok(0)
             }
-            header => Ok(miniblock::read(header, self.cursor, count, slots)?),
+            header => Ok(miniblock::read(header, self.cursor, count, self.scratch)?),
         }
     }
 
     /// Undoes the transform of the first `count` slots.
-    fn restore(&mut self, slots: &mut [u64; BLOCK], base: u64, count: usize) {
-        let slots = &mut slots[..count];
+    fn restore(&mut self, base: u64, count: usize) {
+        let slots = &mut self.scratch.slots[..count];
         if self.divisor != 1 {
             slots.iter_mut().for_each(|slot| *slot = slot.wrapping_add(base).wrapping_mul(self.divisor));
-        } else if base != 0 {
+        } else if base != 0 && self.transform != Transform::Offset {
             slots.iter_mut().for_each(|slot| *slot = slot.wrapping_add(base));
         }
         match self.transform {
-            Transform::Offset => slots.iter_mut().for_each(|slot| *slot = slot.wrapping_add(self.first)),
+            Transform::Offset => {
+                let start = if self.divisor == 1 { self.first.wrapping_add(base) } else { self.first };
+                slots.iter_mut().for_each(|slot| *slot = slot.wrapping_add(start));
+            }
             Transform::Delta => self.value = sum_deltas(slots, self.value),
             Transform::DeltaOfDelta => {
                 (self.value, self.delta) = sum_deltas_of_deltas(slots, self.value, self.delta)
