@@ -4,6 +4,8 @@
 //! Not here: HTTP and JSON (see the server's `prom_api`), how samples are stored (see `mytsdb_storage`).
 
 pub mod annotation;
+#[doc(hidden)]
+pub mod bench_kernels;
 mod engine;
 mod eval;
 pub mod function;

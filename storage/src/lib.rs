@@ -18,6 +18,10 @@ pub mod read;
 mod snapshot;
 mod wal;
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use block::door::IndexDoor;
+
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
 pub use engine::{
     Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError,

@@ -259,6 +259,16 @@ struct Part<C> {
     cells: Vec<C>,
 }
 
+/// Adds the values of a series that are present.
+#[inline]
+fn add_row<C: Cell>(cells: &mut [C], row: &[f64]) {
+    for (cell, value) in cells.iter_mut().zip(row) {
+        if !is_absent(*value) {
+            cell.add(*value);
+        }
+    }
+}
+
 fn accumulate<C: Cell>(
     ctx: &Context<'_>,
     rows: &Rows<'_>,
@@ -274,11 +284,7 @@ fn accumulate<C: Cell>(
             part.cells.resize(part.cells.len() + step_count, C::EMPTY);
         }
         let start = *slot as usize * step_count;
-        for (cell, value) in part.cells[start..start + step_count].iter_mut().zip(row) {
-            if !is_absent(*value) {
-                cell.add(*value);
-            }
-        }
+        add_row(&mut part.cells[start..start + step_count], row);
     })?;
     Ok(part)
 }
@@ -388,4 +394,10 @@ pub(crate) fn aggregate(
     };
     result.retain_present();
     Ok(result)
+}
+
+/// A closure that adds rows to one group, for benches.
+pub(crate) fn bench_sum(step_count: usize) -> impl FnMut(&[f64]) {
+    let mut cells = vec![SumCell::EMPTY; step_count];
+    move |row| add_row(&mut cells, row)
 }

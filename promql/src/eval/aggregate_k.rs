@@ -41,7 +41,7 @@ pub(crate) fn select(
     param_span: Span,
     mut block: Block,
 ) -> Result<Block, EvalError> {
-    if block.len() == 0 || !check_param(ctx, aggregate.op, param, param_span)? {
+    if !check_param(ctx, aggregate.op, param, param_span)? || block.len() == 0 {
         return Ok(Block::empty(block.step_count));
     }
     let groups = Groups::new(&block.labels, &aggregate.grouping);
@@ -88,7 +88,7 @@ pub(crate) fn select(
 }
 
 /// Orders candidates so that those that stay come first, and says how many these are.
-fn keep(op: AggregateOp, param: f64, candidates: &mut Vec<(f64, u32)>, hashes: &[f64]) -> usize {
+fn keep(op: AggregateOp, param: f64, candidates: &mut [(f64, u32)], hashes: &[f64]) -> usize {
     if op == AggregateOp::LimitRatio {
         let ratio = param.clamp(-1.0, 1.0);
         let is_kept = |series: u32| {

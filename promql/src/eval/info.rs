@@ -7,13 +7,13 @@ use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Mat
 
 use super::block::{Block, RowLabels};
 use super::call::Call;
-use super::context::execution;
+use super::context::{Context, execution};
 use super::rows::{Rows, SampleSource};
 use super::selector::{describe, labels_of};
 use crate::engine::EvalError;
 use crate::grid::WindowGrid;
 use crate::kernel::{ABSENT, is_absent, select};
-use crate::parse::ast::{Expr, ExprKind, VectorSelector};
+use crate::parse::ast::{At, Duration, Expr, ExprKind, VectorSelector};
 
 const IDENTIFYING_LABELS: [&str; 2] = ["instance", "job"];
 
@@ -26,13 +26,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(selector: Option<&VectorSelector>) -> Self {
+    fn new(selector: Option<&VectorSelector>) -> Result<Self, EvalError> {
         let Some(selector) = selector else {
-            return Self { names: vec![Matcher::equal(METRIC_NAME, "target_info")], data: Vec::new() };
+            return Ok(Self { names: vec![Matcher::equal(METRIC_NAME, "target_info")], data: Vec::new() });
         };
-        let (names, data) =
-            selector.matchers.iter().cloned().partition(|matcher: &Matcher| matcher.name() == METRIC_NAME);
-        Self { names, data }
+        let (mut names, data): (Vec<Matcher>, Vec<Matcher>) =
+            selector.matchers.iter().cloned().partition(|matcher| matcher.name() == METRIC_NAME);
+        let is_exclusion = |matcher: &Matcher| matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+        if !names.is_empty() && names.iter().all(is_exclusion) {
+            // Only exclusions: anything else that is named like an info metric.
+            names.push(regex_matcher(METRIC_NAME, ".+_info")?);
+        }
+        Ok(Self { names, data })
     }
 
     fn is_info_name(&self, name: &str) -> bool {
@@ -55,8 +60,7 @@ impl Wanted {
                 continue;
             }
             let pattern = values.iter().map(|value| escape(value)).collect::<Vec<_>>().join("|");
-            let matcher = Matcher::new(MatchOp::Regex, name, &pattern);
-            matchers.push(matcher.map_err(|error| execution(error.to_string()))?);
+            matchers.push(regex_matcher(name, &pattern)?);
         }
         if matchers.is_empty() {
             return Ok(None);
@@ -65,10 +69,6 @@ impl Wanted {
         matchers.extend(self.names.iter().cloned());
         if self.names.is_empty() {
             matchers.push(Matcher::equal(METRIC_NAME, "target_info"));
-        } else if self.names.iter().all(|m| matches!(m.op(), MatchOp::NotEqual | MatchOp::NotRegex)) {
-            // Only exclusions: anything that is named like an info metric.
-            let matcher = Matcher::new(MatchOp::Regex, METRIC_NAME, ".+_info");
-            matchers.push(matcher.map_err(|error| execution(error.to_string()))?);
         }
         Ok(Some(matchers))
     }
@@ -90,19 +90,40 @@ fn identity(labels: &LabelSet) -> Vec<String> {
     IDENTIFYING_LABELS.iter().map(|name| labels.get(name).unwrap_or("").to_owned()).collect()
 }
 
-/// The first selector inside an expression, whose time the info series follow.
-fn first_selector(expr: &Expr) -> Option<&VectorSelector> {
-    expr.selectors().first().copied()
+fn regex_matcher(name: &str, pattern: &str) -> Result<Matcher, EvalError> {
+    Matcher::new(MatchOp::Regex, name, pattern).map_err(|error| execution(error.to_string()))
+}
+
+/// `@` and offset of the first selector inside an expression, those of subqueries around it included: the info
+/// series are looked up at the same time.
+fn reference_time(ctx: &Context<'_>, expr: &Expr) -> Result<(Option<i64>, i64), EvalError> {
+    let mut pending = vec![(expr, None, 0_i64)];
+    while let Some((expr, at_ms, offset_ms)) = pending.pop() {
+        let shifted = |at: Option<At>, offset: &Duration| -> Result<(Option<i64>, i64), EvalError> {
+            let own_ms = ctx.offset_ms(offset)?;
+            Ok(match ctx.at_ms(at) {
+                Some(own_at_ms) => (Some(own_at_ms), own_ms),
+                None => (at_ms, offset_ms.saturating_add(own_ms)),
+            })
+        };
+        match &expr.kind {
+            ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
+                return shifted(selector.at, &selector.offset);
+            }
+            ExprKind::Subquery { expr, offset, at, .. } => {
+                let (at_ms, offset_ms) = shifted(*at, offset)?;
+                pending.push((expr, at_ms, offset_ms));
+            }
+            _ => pending.extend(expr.children().into_iter().rev().map(|child| (child, at_ms, offset_ms))),
+        }
+    }
+    Ok((None, 0))
 }
 
 /// The times of the info series' samples, one row per series.
 fn info_times(call: &Call<'_>, matchers: &[Matcher]) -> Result<Block, EvalError> {
     let lookback_ms = call.ctx.options.lookback_ms;
-    let selector = first_selector(call.arg(0)?);
-    let (at_ms, offset_ms) = match selector {
-        Some(selector) => (call.ctx.at_ms(selector.at), call.ctx.offset_ms(&selector.offset)?),
-        None => (None, 0),
-    };
+    let (at_ms, offset_ms) = reference_time(call.ctx, call.arg(0)?)?;
     let windows = WindowGrid::new(call.grid, at_ms, offset_ms, lookback_ms);
     let range = windows.read_range(0, 0);
     let set = call.ctx.select(matchers, range)?;
@@ -163,8 +184,8 @@ impl<'a> InfoIndex<'a> {
                     let time_ms = (time * 1000.0).round() as i64;
                     return Err(execution(format!(
                         "found duplicate series for info metric: existing {} @ {time_ms}, new {} @ {time_ms}",
-                        display_metric(labels(other)),
-                        display_metric(labels(*index))
+                        labels(other),
+                        labels(*index)
                     )));
                 }
                 Some((_, best_time)) if best_time > time => {}
@@ -186,10 +207,6 @@ impl<'a> InfoIndex<'a> {
         }
         Ok(found)
     }
-}
-
-fn display_metric(labels: &LabelSet) -> String {
-    labels.to_string()
 }
 
 /// The base labels with those of the info series, which must agree with each other.
@@ -218,7 +235,7 @@ pub(crate) fn info(call: &Call<'_>) -> Result<Block, EvalError> {
         Some(ExprKind::VectorSelector(selector)) => Some(selector),
         _ => None,
     };
-    let wanted = Wanted::new(selector);
+    let wanted = Wanted::new(selector)?;
     let is_enriched: Vec<bool> =
         base.labels.iter().map(|labels| !wanted.is_info_name(labels.set.metric_name())).collect();
     let candidates: Vec<&LabelSet> =

@@ -57,23 +57,10 @@ pub(crate) fn apply<'a>(
     let matching = &operation.matching;
     let step_count = left.step_count;
     let is_swapped = matching.cardinality == Cardinality::OneToMany;
-    let sides = if is_swapped {
-        Sides {
-            many: right,
-            one: left,
-            is_swapped,
-            fill_many: matching.fill_right,
-            fill_one: matching.fill_left,
-        }
-    } else {
-        Sides {
-            many: left,
-            one: right,
-            is_swapped,
-            fill_many: matching.fill_left,
-            fill_one: matching.fill_right,
-        }
-    };
+    let (many, one) = if is_swapped { (right, left) } else { (left, right) };
+    // As in Prometheus, `fill_left` stands for the many side of `group_right` too, although it is on the right.
+    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
+    let sides = Sides { many, one, is_swapped, fill_many, fill_one };
     if matches!(operation.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
         ctx.info(span, super::binary::incompatible_floats(operation.op));
         return Ok(Block::empty(step_count));

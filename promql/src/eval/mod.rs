@@ -26,6 +26,7 @@ mod selector;
 mod set_operators;
 mod sort;
 
+pub(crate) use aggregate::bench_sum;
 pub(crate) use block::{Block, Operand, RowLabels, Scalars};
 pub(crate) use context::{Context, execution};
 pub(crate) use range_vector::matrix;

@@ -41,8 +41,11 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     lower * (1.0 - weight) + upper * weight
 }
 
-/// The median absolute deviation of `values`; `scratch` is overwritten.
+/// The median absolute deviation of `values`, NaN if one of them is; `scratch` is overwritten.
 pub(crate) fn median_absolute_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     scratch.clear();
     scratch.extend_from_slice(values);
     let median = quantile(0.5, scratch);

@@ -187,7 +187,9 @@ impl ExtendedWindow<'_> {
         if is_smoothed {
             last = self.times_ms[..last].partition_point(|time| *time < self.end_ms);
         }
-        if self.times_ms[last] <= self.start_ms {
+        let is_before = self.times_ms[last] <= self.start_ms;
+        let is_after = is_smoothed && self.times_ms[first] > self.end_ms;
+        if is_before || is_after {
             return None;
         }
         let left = if is_smoothed && self.times_ms[first] < self.start_ms {

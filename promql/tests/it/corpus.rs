@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::script::runner::{Report, run};
 
 /// Evals of Prometheus' scripts that pass. Only goes up.
-const PASSING_FLOOR: usize = 0;
+const PASSING_FLOOR: usize = 1272;
 
 fn scripts_in(folder: &Path) -> Vec<(String, String)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -53,10 +53,12 @@ fn prometheus_scripts_pass() {
 fn own_scripts_pass() {
     let scripts = scripts_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"));
     assert!(!scripts.is_empty(), "testdata is empty");
+    let mut total = Report::default();
     for (name, text) in scripts {
         let report = run(&name, &text);
-        assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
         assert_eq!(report.skipped, 0, "{name}: own scripts need no histograms yet");
-        assert!(report.passed > 0, "{name} evaluates nothing");
+        assert!(report.run() > 0, "{name} evaluates nothing");
+        total.add(report);
     }
+    assert!(total.failures.is_empty(), "{}", total.failures.join("\n"));
 }

@@ -45,6 +45,9 @@ pub(crate) const CHUNKS_BYTES_MAX: u64 = 1 << 40;
 /// Longest span of a block: times in TSCOLS are `u32` milliseconds after its first.
 pub(crate) const SPAN_MS_MAX: u64 = u32::MAX as u64;
 
+/// Name of the section that holds the entries of chunks.
+pub(crate) const CHUNK_INDEX: &str = "CHUNKIDX";
+
 /// The kinds of sections; numbers are on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
@@ -99,7 +102,7 @@ impl Section {
             Self::Pages => "PAGES",
             Self::Columns => "TSCOLS",
             Self::Series => index_format::SERIES,
-            Self::ChunkIndex => "CHUNKIDX",
+            Self::ChunkIndex => CHUNK_INDEX,
             Self::Names => index_format::NAMES,
             Self::Labels => index_format::LABELS,
             Self::Shapes => index_format::SHAPES,

@@ -33,6 +33,7 @@ impl Day {
     }
 
     /// The first millisecond of the day.
+    #[cfg(test)]
     pub(crate) fn start_ms(self) -> i64 {
         self.0.saturating_mul(DAY_MS)
     }

@@ -176,6 +176,7 @@ impl Manifest {
     }
 
     /// What the manifest says now.
+    #[cfg(test)]
     pub(crate) fn state(&self) -> &ManifestState {
         &self.state
     }

@@ -6,6 +6,8 @@
 //!
 //! Format: docs/format/block.md, docs/format/manifest.md
 
+#[cfg(feature = "bench")]
+pub(crate) mod door;
 pub(crate) mod format;
 pub(crate) mod layout;
 pub(crate) mod manifest;

@@ -18,15 +18,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use roaring::RoaringBitmap;
 
 use super::format::{
-    COLUMN_BYTES, Column, FOOTER, HEADER_BYTES, Header, HeaderProblem, MAJOR_VERSION, PAGE_BYTES,
-    SECTION_COUNT, SECTION_VERSION, Section, SectionEntry, Stats, TAIL_BYTES, decode_footer, get_chunk,
-    tenant_hash,
+    CHUNK_INDEX, COLUMN_BYTES, Column, FOOTER, HEADER_BYTES, Header, HeaderProblem, MAJOR_VERSION,
+    PAGE_BYTES, SECTION_COUNT, SECTION_VERSION, Section, SectionEntry, Stats, TAIL_BYTES, decode_footer,
+    get_chunk, tenant_hash,
 };
 use super::writer::BlockMeta;
 use crate::coding::{Cursor, crc32c};
 use crate::fs::disk::MappedFile;
 use crate::index::format::{Damage, GROUP_BYTES, SERIES_PER_GROUP, group};
-use crate::index::reader::{IndexBytes, IndexDirectory, IndexView, LabelCache};
+use crate::index::reader::{IndexBytes, IndexDirectory, IndexView};
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::read::ReadError;
 
@@ -166,20 +166,12 @@ impl BlockReader {
         self.index().select(matchers).map_err(|damage| self.damaged(damage))
     }
 
-    /// Returns the labels of one series. For many, [`BlockReader::labels_with`] is faster.
+    /// Returns the labels of one series.
     ///
     /// # Errors
     /// [`ReadError::CorruptBlock`]; also if there is no such series.
     pub(crate) fn labels(&self, series_id: u32) -> Result<LabelSet, ReadError> {
-        self.labels_with(series_id, &mut LabelCache::default())
-    }
-
-    /// Returns the labels of one series, reusing what is known from the one before. A cache serves one block.
-    ///
-    /// # Errors
-    /// As [`BlockReader::labels`].
-    pub(crate) fn labels_with(&self, series_id: u32, cache: &mut LabelCache) -> Result<LabelSet, ReadError> {
-        self.index().labels(series_id, cache).map_err(|damage| self.damaged(damage))
+        self.index().labels(series_id).map_err(|damage| self.damaged(damage))
     }
 
     /// Returns the label names of the series `within` (of all if `None`), sorted.
@@ -239,6 +231,12 @@ impl BlockReader {
         self.chunk_bytes(chunk.values_offset, chunk.values_bytes)
     }
 
+    /// Returns the name and length of every section.
+    #[cfg(feature = "bench")]
+    pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Section::ALL.into_iter().map(|section| (section.name(), self.range(section).len() as u64))
+    }
+
     fn index(&self) -> IndexView<'_> {
         IndexView {
             directory: &self.directory,
@@ -267,35 +265,20 @@ impl BlockReader {
         range: TimeRange,
         out: &mut Vec<ChunkView>,
     ) -> Result<(), Damage> {
-        const NAME: &str = "CHUNKIDX";
-        if series_id >= self.meta.series_count {
-            return Err(Damage::new(NAME, 0, "series does not exist"));
-        }
-        let position = series_id as usize;
-        let group = group(self.section(Section::Series), position / SERIES_PER_GROUP)?;
-        let start = group.chunks_offset as usize;
-        let damage = Damage::coding(NAME, start);
-        let mut cursor = Cursor::new(self.section(Section::ChunkIndex).get(start..).unwrap_or_default());
-        let mut values_offset = group.data_offset;
-        for _ in 0..position % SERIES_PER_GROUP {
-            values_offset = values_offset.saturating_add(cursor.uvarint().map_err(&damage)?);
-            cursor.bytes().map_err(&damage)?;
-        }
-        let data_bytes = cursor.uvarint().map_err(&damage)?;
-        let data_end = values_offset.saturating_add(data_bytes);
-        let entry = cursor.bytes().map_err(&damage)?;
-        let entry_start = start.saturating_add(cursor.offset()).saturating_sub(entry.len());
-        let mut entry = Cursor::new(entry);
+        let SeriesEntry { start, chunks, data } = self.series_entry(series_id)?;
+        let columns = self.section(Section::Columns);
+        let mut entry = Cursor::new(chunks);
         let mut expected_column = 0;
+        let mut values_offset = data.start;
         while !entry.is_at_end() {
             let (column_id, values_bytes) =
-                get_chunk(&mut entry, expected_column).map_err(Damage::coding(NAME, entry_start))?;
+                get_chunk(&mut entry, expected_column).map_err(Damage::coding(CHUNK_INDEX, start))?;
             expected_column = column_id.wrapping_add(1);
             let values_end = values_offset.saturating_add(values_bytes);
-            let (true, Ok(values_bytes)) = (values_end <= data_end, u32::try_from(values_bytes)) else {
-                return Err(Damage::new(NAME, entry_start, "values lie outside the data of their series"));
+            let (true, Ok(values_bytes)) = (values_end <= data.end, u32::try_from(values_bytes)) else {
+                return Err(Damage::new(CHUNK_INDEX, start, "values lie outside the data of their series"));
             };
-            let column = Column::get(self.section(Section::Columns), column_id)?;
+            let column = Column::get(columns, column_id)?;
             let min_ms = self.meta.min_ms.saturating_add(i64::from(column.min_after_ms));
             let max_ms = self.meta.min_ms.saturating_add(i64::from(column.max_after_ms));
             if range.overlaps_span(min_ms, max_ms) {
@@ -316,11 +299,34 @@ impl BlockReader {
         Ok(())
     }
 
+    /// Finds the entry of a series: skips those before it in its group.
+    fn series_entry(&self, series_id: u32) -> Result<SeriesEntry<'_>, Damage> {
+        if series_id >= self.meta.series_count {
+            return Err(Damage::new(CHUNK_INDEX, 0, "series does not exist"));
+        }
+        let position = series_id as usize;
+        let group = group(self.section(Section::Series), position / SERIES_PER_GROUP)?;
+        let group_start = group.chunks_offset as usize;
+        let damage = Damage::coding(CHUNK_INDEX, group_start);
+        let mut cursor =
+            Cursor::new(self.section(Section::ChunkIndex).get(group_start..).unwrap_or_default());
+        let mut data_start = group.data_offset;
+        for _ in 0..position % SERIES_PER_GROUP {
+            data_start = data_start.saturating_add(cursor.uvarint().map_err(&damage)?);
+            cursor.bytes().map_err(&damage)?;
+        }
+        let data_end = data_start.saturating_add(cursor.uvarint().map_err(&damage)?);
+        let chunks = cursor.bytes().map_err(&damage)?;
+        let start = group_start.saturating_add(cursor.offset()).saturating_sub(chunks.len());
+        Ok(SeriesEntry { start, chunks, data: data_start..data_end })
+    }
+
     /// Returns bytes of CHUNKS from pages that are known to be whole.
     #[inline]
     fn chunk_bytes(&self, offset: u64, length: u32) -> Result<&[u8], ReadError> {
         let chunks = self.section(Section::Chunks);
-        let outside = || self.damaged(Damage { section: "CHUNKS", offset, reason: "bytes lie outside" });
+        let outside =
+            || self.damaged(Damage { section: Section::Chunks.name(), offset, reason: "bytes lie outside" });
         let start = usize::try_from(offset).map_err(|_| outside())?;
         let end = start.checked_add(length as usize).ok_or_else(outside)?;
         let bytes = chunks.get(start..end).ok_or_else(outside)?;
@@ -344,7 +350,7 @@ impl BlockReader {
                 word.fetch_or(bit, Ordering::Relaxed);
                 Ok(())
             }
-            None => Err(self.damaged(Damage::new("PAGES", 0, "page does not exist"))),
+            None => Err(self.damaged(Damage::new(Section::Pages.name(), 0, "page does not exist"))),
         }
     }
 
@@ -354,7 +360,7 @@ impl BlockReader {
         let chunks = self.section(Section::Chunks);
         let end = start.saturating_add(PAGE_BYTES).min(chunks.len());
         let file_start = self.range(Section::Chunks).start.saturating_add(start);
-        let damage = |reason| self.damaged(Damage::new("CHUNKS", start, reason));
+        let damage = |reason| self.damaged(Damage::new(Section::Chunks.name(), start, reason));
         let bytes = chunks.get(start..end).ok_or_else(|| damage("page does not exist"))?;
         self.map.populate(file_start, bytes.len()).map_err(|_| damage("page cannot be read from disk"))?;
         let table = self.section(Section::Pages).get(page.saturating_mul(4)..).unwrap_or_default();
@@ -367,6 +373,16 @@ impl BlockReader {
     fn range(&self, section: Section) -> Range<usize> {
         range_of(&self.sections, section)
     }
+}
+
+/// The entry of one series in CHUNKIDX.
+struct SeriesEntry<'a> {
+    /// Where its chunks begin in the section.
+    start: usize,
+    /// The entries of its chunks.
+    chunks: &'a [u8],
+    /// What of CHUNKS belongs to it.
+    data: Range<u64>,
 }
 
 fn range_of(sections: &[Range<usize>; SECTION_COUNT], section: Section) -> Range<usize> {

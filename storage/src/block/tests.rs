@@ -5,7 +5,9 @@ use std::path::Path;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
-use super::format::PAGE_BYTES;
+use super::format::{
+    HEADER_BYTES, PAGE_BYTES, Section, SectionEntry, TAIL_BYTES, decode_footer, encode_footer,
+};
 use super::reader::{BlockOpenError, BlockReader, ChunkView};
 use super::writer::{BlockIdentity, BlockMeta, BlockWriteError, BlockWriter, ChunkInput};
 use crate::model::{LabelSet, MatchOp, Matcher, TenantId, TimeRange};
@@ -145,6 +147,8 @@ fn any_series() -> impl Strategy<Value = Series> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn what_is_written_is_read(
         series in any_series(),
@@ -244,6 +248,46 @@ fn every_flipped_byte_is_told_or_harmless() {
             }
         }
     }
+}
+
+/// Makes all checksums of a small block fit its bytes again.
+fn forge_checksums(bytes: &mut Vec<u8>, footer_offset: usize, entries: &[SectionEntry]) {
+    let range = |entry: &SectionEntry| entry.offset as usize..(entry.offset + entry.length) as usize;
+    let mut entries = entries.to_vec();
+    let page = crate::coding::crc32c(&bytes[range(&entries[Section::Chunks.position()])]);
+    let pages = range(&entries[Section::Pages.position()]);
+    bytes[pages].copy_from_slice(&page.to_le_bytes());
+    for entry in entries.iter_mut().skip(1) {
+        entry.checksum = crate::coding::crc32c(&bytes[range(entry)]);
+    }
+    let header = crate::coding::crc32c(&bytes[..HEADER_BYTES - 4]).to_le_bytes();
+    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&header);
+    bytes.truncate(footer_offset);
+    bytes.extend(encode_footer(&entries, footer_offset as u64));
+}
+
+#[test]
+fn damage_behind_fitting_checksums_never_panics() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &small_series(), false);
+    let path = directory.path().join("0000000000000abc.mtb");
+    let bytes = std::fs::read(&path).unwrap();
+    let (footer_offset, entries) = decode_footer(&bytes).unwrap();
+    let mut refused_count = 0;
+    for position in 4..bytes.len() - TAIL_BYTES {
+        for flip in [0x01, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= flip;
+            forge_checksums(&mut damaged, footer_offset, &entries);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, &damaged).unwrap();
+            match open(directory.path()) {
+                Ok(block) => drop(Answers::of(&block)),
+                Err(_) => refused_count += 1,
+            }
+        }
+    }
+    assert!(refused_count > 100, "structure is checked, not only checksums: {refused_count}");
 }
 
 #[test]

@@ -1,50 +1,41 @@
-//! temporary raw codec
-#![allow(missing_docs, missing_debug_implementations, reason = "temp")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("x")]
-pub struct ChunkError;
-impl From<crate::coding::CodingError> for ChunkError {
-    fn from(_: crate::coding::CodingError) -> Self {
-        ChunkError
-    }
-}
-#[derive(Debug, Default)]
-pub struct ChunkEncoder;
-impl ChunkEncoder {
-    pub fn encode_values(&mut self, values: &[f64], out: &mut Vec<u8>) {
-        for v in values {
-            out.extend_from_slice(&v.to_bits().to_le_bytes())
-        }
-    }
-    pub fn encode_timestamps(&mut self, t: &[i64], out: &mut Vec<u8>) {
-        for v in t {
-            out.extend_from_slice(&v.to_le_bytes())
-        }
-    }
-}
-#[derive(Debug, Default)]
-pub struct ChunkDecoder;
-impl ChunkDecoder {
-    pub fn decode_values(
-        &mut self,
-        bytes: &[u8],
-        count: usize,
-        out: &mut Vec<f64>,
-    ) -> Result<(), ChunkError> {
-        for i in 0..count {
-            out.push(f64::from_bits(u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap())))
-        }
-        Ok(())
-    }
-    pub fn decode_timestamps(
-        &mut self,
-        bytes: &[u8],
-        count: usize,
-        out: &mut Vec<i64>,
-    ) -> Result<(), ChunkError> {
-        for i in 0..count {
-            out.push(i64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap()))
-        }
-        Ok(())
-    }
-}
+//! Turns the samples of one series into bytes and back: the value and timestamp codecs.
+//!
+//! Input: a column of floats or of strictly ascending millisecond timestamps. Output: one self-describing run of
+//! bytes without its sample count, which the caller keeps. Every float comes back bit by bit, NaN payloads and `-0.0`
+//! included. Not here: where chunks live (head, blocks), which samples share a chunk, checksums.
+//!
+//! A chunk's encoding is chosen by contest: each encoding estimates its size, the smallest writes its id byte.
+//!
+//! | file | does |
+//! |---|---|
+//! | `constant` | one value for all samples |
+//! | `decimal` | floats that are decimal fractions, as integers, by exact division |
+//! | `float_bits` | any floats, as order-preserving integers |
+//! | `exceptions` | samples that are no such integers, stale markers above all |
+//! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
+//! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
+//! | `bitpack` | the packing kernels |
+//! | `timestamps` | a grid and the distance from it |
+//!
+//! Format: `docs/format/chunk.md`.
+
+mod bitpack;
+mod constant;
+mod decimal;
+mod decoder;
+mod encoder;
+mod error;
+mod exceptions;
+mod float_bits;
+mod format;
+mod integers;
+mod miniblock;
+mod timestamps;
+
+#[cfg(test)]
+mod tests;
+
+pub use decoder::ChunkDecoder;
+pub use encoder::ChunkEncoder;
+pub use error::ChunkError;
+pub use format::SAMPLE_COUNT_MAX;

@@ -155,7 +155,7 @@ impl<'a> PostingsBytes<'a> {
     ///
     /// # Errors
     /// [`CodingError`] if the bytes are damaged.
-    pub(crate) fn add_to(self, union: &mut Union) -> Result<(), CodingError> {
+    pub(crate) fn add_to(self, union: &mut Union<'_>) -> Result<(), CodingError> {
         if self.is_bitmap {
             union.add(&self.bitmap()?);
             return Ok(());

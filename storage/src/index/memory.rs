@@ -3,7 +3,6 @@
 //! Input: label sets with dense ids in order of creation. Output: bitmaps of ids, names, values.
 //! Not here: locks (the head has one around this) and the label sets themselves.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use hashbrown::HashMap;
@@ -39,9 +38,7 @@ impl Postings {
 
     fn insert(&mut self, id: u32) {
         match self {
-            Self::Many(bitmap) => {
-                bitmap.insert(id);
-            }
+            Self::Many(bitmap) => append(bitmap, id),
             Self::Few { count, ids } => {
                 let used = usize::from(*count);
                 if ids[..used].contains(&id) {
@@ -73,7 +70,7 @@ impl Postings {
         }
     }
 
-    fn add_to(&self, union: &mut Union) {
+    fn add_to(&self, union: &mut Union<'_>) {
         match self {
             Self::Few { .. } => self.few().iter().for_each(|id| union.push(*id)),
             Self::Many(bitmap) => union.add(bitmap),
@@ -88,11 +85,30 @@ impl Postings {
     }
 }
 
+/// Inserts an id that is most often the greatest.
+fn append(bitmap: &mut RoaringBitmap, id: u32) {
+    if bitmap.try_push(id).is_err() {
+        bitmap.insert(id);
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Label {
     /// Series that have the label, whatever its value.
     series: RoaringBitmap,
     values: HashMap<Box<str>, Postings>,
+}
+
+impl Label {
+    fn insert(&mut self, value: &str, series_id: u32) {
+        append(&mut self.series, series_id);
+        match self.values.get_mut(value) {
+            Some(postings) => postings.insert(series_id),
+            None => {
+                self.values.insert(value.into(), Postings::one(series_id));
+            }
+        }
+    }
 }
 
 /// The inverted index of the head.
@@ -101,24 +117,21 @@ struct Label {
 /// `insert`: one hash look-up per label. A pair that few series have takes about 50 bytes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryIndex {
-    labels: BTreeMap<Box<str>, Label>,
+    labels: HashMap<Box<str>, Label>,
     series: RoaringBitmap,
 }
 
 impl MemoryIndex {
     /// Adds a series; adding one twice changes nothing.
     pub(crate) fn insert(&mut self, series_id: u32, labels: &LabelSet) {
-        self.series.insert(series_id);
+        append(&mut self.series, series_id);
         for (name, value) in labels.iter() {
-            if !self.labels.contains_key(name) {
-                self.labels.insert(name.into(), Label::default());
-            }
-            let Some(label) = self.labels.get_mut(name) else { continue };
-            label.series.insert(series_id);
-            match label.values.get_mut(value) {
-                Some(postings) => postings.insert(series_id),
+            match self.labels.get_mut(name) {
+                Some(label) => label.insert(value, series_id),
                 None => {
-                    label.values.insert(value.into(), Postings::one(series_id));
+                    let mut label = Label::default();
+                    label.insert(value, series_id);
+                    self.labels.insert(name.into(), label);
                 }
             }
         }
@@ -134,11 +147,14 @@ impl MemoryIndex {
 
     /// Returns the label names of the series `within` (of all if `None`), sorted.
     pub(crate) fn label_names(&self, within: Option<&RoaringBitmap>) -> Vec<String> {
-        self.labels
+        let mut names: Vec<String> = self
+            .labels
             .iter()
             .filter(|(_, label)| within.is_none_or(|within| !label.series.is_disjoint(within)))
             .map(|(name, _)| name.to_string())
-            .collect()
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     /// Returns the values of label `name` in the series `within` (in all if `None`), sorted.
@@ -154,7 +170,7 @@ impl MemoryIndex {
         values
     }
 
-    /// Iterates over all label pairs as (name, value, how many series have it), names ascending.
+    /// Iterates over all label pairs as (name, value, how many series have it), in no order.
     pub(crate) fn postings_sizes(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.labels.iter().flat_map(|(name, label)| {
             label.values.iter().map(|(value, postings)| (name.as_ref(), value.as_ref(), postings.len()))
@@ -162,6 +178,7 @@ impl MemoryIndex {
     }
 
     /// How many series there are.
+    #[cfg(test)]
     pub(crate) fn series_count(&self) -> usize {
         usize::try_from(self.series.len()).unwrap_or(usize::MAX)
     }
@@ -192,10 +209,10 @@ impl Terms for MemoryIndex {
         &self,
         name: &str,
         pattern: &Pattern,
-        _candidates: Option<&RoaringBitmap>,
+        candidates: Option<&RoaringBitmap>,
     ) -> Result<RoaringBitmap, Infallible> {
         let Some(label) = self.labels.get(name) else { return Ok(RoaringBitmap::new()) };
-        let mut union = Union::default();
+        let mut union = Union::within(candidates);
         for (value, postings) in &label.values {
             if pattern.is_match(value) {
                 postings.add_to(&mut union);

@@ -1,4 +1,5 @@
-//! Evaluates an encoded index where it lies; nothing per series or value is held in memory.
+//! Evaluates an encoded index where it lies. Nothing per series is held in memory; the values of labels that have few
+//! of them are decoded once, within a limit.
 //!
 //! [`IndexDirectory`] is parsed once (label names and shapes, few), [`IndexView`] joins it with the bytes.
 //! Every byte is checked before use: damage gives [`Damage`], never a panic.
@@ -7,7 +8,10 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -24,6 +28,13 @@ use crate::model::{LabelSet, Matcher};
 /// Below this share of the dictionary (1 in so many) candidates are tested one by one.
 const CANDIDATE_SHARE: u64 = 4;
 
+/// Reading a value of one series costs about as much as going through this many bytes of posting lists.
+const POSTING_BYTES_PER_SERIES: u64 = 64;
+/// Most values that are decoded into a table.
+const TABLE_VALUE_COUNT_MAX: u32 = 1 << 16;
+/// Most bytes that all tables of one block may take.
+const TABLE_BYTES_MAX: usize = 2 << 20;
+
 /// Where the parts of one label name lie.
 #[derive(Debug)]
 struct Label {
@@ -35,6 +46,32 @@ struct Label {
     entries: Range<usize>,
     /// Posting lists inside POSTINGS.
     postings: Range<usize>,
+    /// All values, decoded when first needed; `None` inside if there was no room.
+    table: OnceLock<Option<ValueTable>>,
+}
+
+/// The values of a label, decoded.
+#[derive(Debug, Default)]
+struct ValueTable {
+    text: String,
+    /// Where each value ends in `text`.
+    ends: Vec<u32>,
+}
+
+impl ValueTable {
+    fn get(&self, value_id: u32) -> Option<&str> {
+        let position = value_id as usize;
+        let end = *self.ends.get(position)? as usize;
+        let start = match position.checked_sub(1) {
+            Some(before) => *self.ends.get(before)? as usize,
+            None => 0,
+        };
+        self.text.get(start..end)
+    }
+
+    fn bytes(&self) -> usize {
+        self.text.len().saturating_add(self.ends.len().saturating_mul(4))
+    }
 }
 
 /// The names that some label sets have, and which.
@@ -51,6 +88,8 @@ struct Shape {
 pub(crate) struct IndexDirectory {
     labels: Vec<Label>,
     shapes: Vec<Shape>,
+    /// What the tables of values take together.
+    tables_bytes: AtomicUsize,
 }
 
 /// The sections of an index.
@@ -70,7 +109,13 @@ impl IndexDirectory {
     pub(crate) fn parse(names: &[u8], shapes: &[u8], bytes: IndexBytes<'_>) -> Result<Self, Damage> {
         let (labels, postings_end) = parse_names(names, bytes)?;
         let shapes = parse_shapes(shapes, labels.len(), postings_end, bytes.postings.len())?;
-        Ok(Self { labels, shapes })
+        Ok(Self { labels, shapes, tables_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Sets memory aside for a table; returns whether there was enough.
+    fn reserve(&self, bytes: usize) -> bool {
+        let grow = |used: usize| used.checked_add(bytes).filter(|used| *used <= TABLE_BYTES_MAX);
+        self.tables_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow).is_ok()
     }
 
     fn label(&self, name: &str) -> Option<(u32, &Label)> {
@@ -111,6 +156,7 @@ fn parse_names(names: &[u8], bytes: IndexBytes<'_>) -> Result<(Vec<Label>, usize
             restarts: dictionary_start..entries_start,
             entries: entries_start..dictionary_end,
             postings: postings_start..postings_end,
+            table: OnceLock::new(),
         });
         (dictionary_start, postings_start) = (dictionary_end, postings_end);
     }
@@ -237,21 +283,16 @@ impl<'a> IndexView<'a> {
     }
 
     /// Returns the labels of a series.
-    pub(crate) fn labels(&self, series_id: u32, cache: &mut LabelCache) -> Result<LabelSet, Damage> {
+    pub(crate) fn labels(&self, series_id: u32) -> Result<LabelSet, Damage> {
         let set = self.set(series_id)?;
         let shape = self.shape(set.shape)?;
-        cache.values.resize_with(self.directory.labels.len(), CachedValue::default);
-        for (name, value_id) in shape.names.iter().zip(&set.values) {
-            let Some(cached) = cache.values.get_mut(*name as usize) else { continue };
-            if cached.value_id != Some(*value_id) {
-                *cached = CachedValue { value_id: Some(*value_id), text: self.value(*name, *value_id)? };
-            }
+        let mut pairs = Vec::with_capacity(set.values.len());
+        for (name_id, value_id) in shape.names.iter().zip(&set.values) {
+            let label = self.label(*name_id)?;
+            pairs.push((label.name.as_ref(), self.value(label, *value_id)?));
         }
-        let pairs = shape.names.iter().filter_map(|name| {
-            let label = self.directory.labels.get(*name as usize)?;
-            Some((label.name.as_ref(), cache.values.get(*name as usize)?.text.as_str()))
-        });
-        LabelSet::from_pairs(pairs).map_err(|_| Damage::new(SETS, 0, "labels make no label set"))
+        LabelSet::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_ref())))
+            .map_err(|_| Damage::new(SETS, 0, "labels make no label set"))
     }
 
     /// Returns the label names of the series `within` (of all if `None`), sorted.
@@ -283,7 +324,7 @@ impl<'a> IndexView<'a> {
         let Some((name_id, label)) = self.directory.label(name) else { return Ok(Vec::new()) };
         let mut values = Vec::new();
         if let Some(within) = within
-            && self.are_few(within, label)
+            && within.len().saturating_mul(POSTING_BYTES_PER_SERIES) < label.postings.len() as u64
         {
             let mut value_ids = Vec::new();
             for series_id in within {
@@ -292,7 +333,7 @@ impl<'a> IndexView<'a> {
             value_ids.sort_unstable();
             value_ids.dedup();
             for value_id in value_ids {
-                values.push(self.value(name_id, value_id)?);
+                values.push(self.value(label, value_id)?.into_owned());
             }
             return Ok(values);
         }
@@ -402,18 +443,53 @@ impl<'a> IndexView<'a> {
         Ok(None)
     }
 
-    /// Reads one value.
-    fn value(&self, name_id: u32, value_id: u32) -> Result<String, Damage> {
+    fn label(&self, name_id: u32) -> Result<&'a Label, Damage> {
+        let label = self.directory.labels.get(name_id as usize);
+        label.ok_or_else(|| Damage::new(SETS, 0, "label name does not exist"))
+    }
+
+    /// Reads one value, from the table of all if that is small enough to be held.
+    fn value(&self, label: &'a Label, value_id: u32) -> Result<Cow<'a, str>, Damage> {
         let unknown = || Damage::new(SETS, 0, "value does not exist");
-        let label = self.directory.labels.get(name_id as usize).ok_or_else(unknown)?;
-        let restart = value_id as usize / VALUES_PER_RESTART;
-        let mut dictionary = self.dictionary(label, restart)?;
+        if value_id >= label.value_count {
+            return Err(unknown());
+        }
+        if let Some(table) = self.table(label)? {
+            return table.get(value_id).map(Cow::Borrowed).ok_or_else(unknown);
+        }
+        let mut dictionary = self.dictionary(label, value_id as usize / VALUES_PER_RESTART)?;
         while let Some(entry) = dictionary.next()? {
             if entry.value_id == value_id {
-                return dictionary.text().map(str::to_owned);
+                return dictionary.text().map(|text| Cow::Owned(text.to_owned()));
             }
         }
         Err(unknown())
+    }
+
+    /// Returns the table of a label's values, made when first needed; `None` if there is no room for it.
+    fn table(&self, label: &'a Label) -> Result<Option<&'a ValueTable>, Damage> {
+        if let Some(table) = label.table.get() {
+            return Ok(table.as_ref());
+        }
+        let table = match label.value_count <= TABLE_VALUE_COUNT_MAX {
+            true => self.new_table(label)?,
+            false => None,
+        };
+        Ok(label.table.get_or_init(|| table.filter(|table| self.directory.reserve(table.bytes()))).as_ref())
+    }
+
+    fn new_table(&self, label: &Label) -> Result<Option<ValueTable>, Damage> {
+        let mut dictionary = self.dictionary(label, 0)?;
+        let mut table = ValueTable::default();
+        while dictionary.next()?.is_some() {
+            table.text.push_str(dictionary.text()?);
+            if table.text.len() > TABLE_BYTES_MAX {
+                return Ok(None);
+            }
+            table.ends.push(u32::try_from(table.text.len()).unwrap_or(u32::MAX));
+        }
+        table.text.shrink_to_fit();
+        Ok(Some(table))
     }
 
     /// Reads the value id that one label of a series has.
@@ -481,6 +557,7 @@ impl<'a> IndexView<'a> {
         pattern: &Pattern,
         candidates: &RoaringBitmap,
     ) -> Result<RoaringBitmap, Damage> {
+        let label = self.label(name_id)?;
         let mut known: HashMap<u32, bool> = HashMap::new();
         let mut found = Vec::new();
         for series_id in candidates {
@@ -488,7 +565,7 @@ impl<'a> IndexView<'a> {
             let is_match = match known.get(&value_id) {
                 Some(is_match) => *is_match,
                 None => {
-                    let is_match = pattern.is_match(&self.value(name_id, value_id)?);
+                    let is_match = pattern.is_match(&self.value(label, value_id)?);
                     known.insert(value_id, is_match);
                     is_match
                 }
@@ -555,7 +632,7 @@ impl Terms for IndexView<'_> {
         }
         let prefix = pattern.prefix().as_bytes();
         let mut dictionary = self.dictionary(label, self.find_restart(label, prefix)?)?;
-        let mut union = Union::default();
+        let mut union = Union::within(candidates);
         while let Some(entry) = dictionary.next()? {
             if !dictionary.value.starts_with(prefix) {
                 if dictionary.value.as_slice() > prefix {
@@ -570,17 +647,4 @@ impl Terms for IndexView<'_> {
         }
         Ok(union.finish())
     }
-}
-
-/// The last value read of each label name. Neighbouring series share most values: reusing this between them saves
-/// most look-ups.
-#[derive(Debug, Default)]
-pub(crate) struct LabelCache {
-    values: Vec<CachedValue>,
-}
-
-#[derive(Debug, Default)]
-struct CachedValue {
-    value_id: Option<u32>,
-    text: String,
 }

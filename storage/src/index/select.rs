@@ -146,26 +146,41 @@ fn matching<T: Terms>(
 
 /// Collects the union of many postings, mostly short ones.
 #[derive(Debug, Default)]
-pub(crate) struct Union {
+pub(crate) struct Union<'a> {
     ids: Vec<u32>,
     bitmap: RoaringBitmap,
+    /// Others need not be collected.
+    candidates: Option<&'a RoaringBitmap>,
 }
 
-impl Union {
+impl<'a> Union<'a> {
+    /// Collects only what is in `candidates`, if given.
+    pub(crate) fn within(candidates: Option<&'a RoaringBitmap>) -> Self {
+        Self { candidates, ..Self::default() }
+    }
+
     /// Adds one series.
+    #[inline]
     pub(crate) fn push(&mut self, id: u32) {
-        self.ids.push(id);
+        if self.candidates.is_none_or(|candidates| candidates.contains(id)) {
+            self.ids.push(id);
+        }
     }
 
     /// Adds the series of a bitmap.
     pub(crate) fn add(&mut self, bitmap: &RoaringBitmap) {
-        self.bitmap |= bitmap;
+        match self.candidates {
+            None => self.bitmap |= bitmap,
+            Some(candidates) => self.bitmap |= bitmap & candidates,
+        }
     }
 
     /// Returns all that was added.
     pub(crate) fn finish(mut self) -> RoaringBitmap {
         self.ids.sort_unstable();
-        self.bitmap.extend(self.ids);
-        self.bitmap
+        self.ids.dedup();
+        // Sorted and distinct, so this cannot fail.
+        let ids = RoaringBitmap::from_sorted_iter(self.ids).unwrap_or_default();
+        if self.bitmap.is_empty() { ids } else { self.bitmap | ids }
     }
 }

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::format::{GROUP_BYTES, Group, SERIES_PER_GROUP};
 use super::memory::MemoryIndex;
-use super::reader::{IndexBytes, IndexDirectory, IndexView, LabelCache};
+use super::reader::{IndexBytes, IndexDirectory, IndexView};
 use super::writer::{IndexSections, IndexWriter};
 use crate::model::{LabelSet, MatchOp, Matcher};
 
@@ -171,12 +171,10 @@ proptest! {
     #[test]
     fn label_sets_come_back(sets in any_sets()) {
         let encoded = Encoded::new(&sets);
-        let mut cache = LabelCache::default();
         for (id, set) in sets.iter().enumerate() {
-            prop_assert_eq!(&encoded.view().labels(id as u32, &mut cache).unwrap(), set);
-            prop_assert_eq!(&encoded.view().labels(id as u32, &mut LabelCache::default()).unwrap(), set);
+            prop_assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
         }
-        prop_assert!(encoded.view().labels(sets.len() as u32, &mut cache).is_err());
+        prop_assert!(encoded.view().labels(sets.len() as u32).is_err());
     }
 
     #[test]
@@ -210,7 +208,7 @@ proptest! {
                 let _outcome = view.label_values(name, Some(&RoaringBitmap::from_iter([0, 1])));
             }
             for id in 0..series_count {
-                let _outcome = view.labels(id, &mut LabelCache::default());
+                let _outcome = view.labels(id);
             }
         }
     }
@@ -220,12 +218,19 @@ proptest! {
 fn a_large_dictionary_is_searched_and_scanned() {
     let sets: Vec<LabelSet> = (0..3000)
         .map(|number| {
-            let pod = format!("pod-{number:04}");
-            LabelSet::from_pairs([("__name__", "up"), ("pod", pod.as_str())]).unwrap()
+            let (pod, zone) = (format!("pod-{number:04}"), (number % 50).to_string());
+            LabelSet::from_pairs([("__name__", "up"), ("pod", &pod), ("zone", &zone)]).unwrap()
         })
         .collect();
     let encoded = Encoded::new(&sets);
+    assert_eq!(encoded.view().labels(2345).unwrap(), sets[2345]);
     let memory = memory(&sets);
+    for ids in [vec![7, 2999, 8], (0..2000).collect()] {
+        let within: RoaringBitmap = ids.into_iter().collect();
+        let expected = brute_force_values(&sets, "pod", Some(&within));
+        assert_eq!(encoded.view().label_values("pod", Some(&within)).unwrap(), expected);
+        assert_eq!(memory.label_values("pod", Some(&within)), expected);
+    }
     for (op, value) in [
         (MatchOp::Equal, "pod-1234"),
         (MatchOp::Equal, "pod-9999"),
@@ -236,10 +241,13 @@ fn a_large_dictionary_is_searched_and_scanned() {
         (MatchOp::NotRegex, ".*7"),
         (MatchOp::Regex, "pod-0001|pod-2999|pod-3000"),
     ] {
-        let matchers = [Matcher::new(op, "pod", value).unwrap(), Matcher::equal("__name__", "up")];
-        let expected = brute_force(&sets, &matchers);
-        assert_eq!(encoded.view().select(&matchers).unwrap(), expected, "{matchers:?}");
-        assert_eq!(memory.select(&matchers), expected, "{matchers:?}");
+        // The second leaves so few series that their values are tested instead of the dictionary's.
+        for other in [Matcher::equal("__name__", "up"), Matcher::equal("zone", "7")] {
+            let matchers = [Matcher::new(op, "pod", value).unwrap(), other];
+            let expected = brute_force(&sets, &matchers);
+            assert_eq!(encoded.view().select(&matchers).unwrap(), expected, "{matchers:?}");
+            assert_eq!(memory.select(&matchers), expected, "{matchers:?}");
+        }
     }
 }
 
@@ -257,6 +265,20 @@ fn label_sets_with_more_labels_than_the_mask_has_bits_come_back() {
         .collect();
     let encoded = Encoded::new(&sets);
     for (id, set) in sets.iter().enumerate() {
-        assert_eq!(&encoded.view().labels(id as u32, &mut LabelCache::default()).unwrap(), set);
+        assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
+    }
+}
+
+#[test]
+fn values_that_have_no_room_in_a_table_are_read_one_by_one() {
+    let sets: Vec<LabelSet> = (0..300)
+        .map(|number| {
+            let long = format!("{}-{number:04}", "x".repeat(9_000));
+            LabelSet::from_pairs([("long", long.as_str()), ("short", "a")]).unwrap()
+        })
+        .collect();
+    let encoded = Encoded::new(&sets);
+    for (id, set) in sets.iter().enumerate() {
+        assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
     }
 }

@@ -7,7 +7,6 @@ use roaring::RoaringBitmap;
 use super::{ReadError, SeriesSet};
 use crate::block::reader::BlockReader;
 use crate::head::{Generation, SeriesTable};
-use crate::index::reader::LabelCache;
 use crate::model::{LabelSet, Matcher, TimeRange};
 
 /// Where samples of a series come from.
@@ -41,9 +40,8 @@ pub(crate) fn select(
     visit_selected(table, &sources, matchers, range, |source_index, series_ids| {
         match &sources[source_index] {
             Source::Block(block) => {
-                let mut cache = LabelCache::default();
                 for series_id in series_ids {
-                    let labels = block.labels_with(*series_id, &mut cache)?;
+                    let labels = block.labels(*series_id)?;
                     found.push(Found { labels, source_index: source_index as u32, series_id: *series_id });
                 }
             }

@@ -19,4 +19,6 @@ pub(crate) use segment::delete_segments_below;
 pub(crate) use writer::{Lsn, WalFailure, WalWriter};
 
 #[cfg(test)]
+mod format_tests;
+#[cfg(test)]
 mod tests;

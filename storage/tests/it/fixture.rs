@@ -5,44 +5,44 @@ use mytsdb_storage::read::SampleColumns;
 use mytsdb_storage::{Storage, StorageOptions, WalSync, WriteBatch, WriteReport};
 
 /// The clock of all tests.
-pub const NOW_MS: i64 = 1_700_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
-pub struct Fixture {
-    pub directory: tempfile::TempDir,
+pub(crate) struct Fixture {
+    pub(crate) directory: tempfile::TempDir,
     storage: Option<Storage>,
 }
 
 impl Fixture {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut fixture = Self { directory: tempfile::tempdir().unwrap(), storage: None };
         fixture.reopen();
         fixture
     }
 
-    pub fn options(&self) -> StorageOptions {
+    pub(crate) fn options(&self) -> StorageOptions {
         StorageOptions { wal_sync: WalSync::None, ..StorageOptions::new(self.directory.path()) }
     }
 
     /// Lets go of the storage without a flush and opens it again.
-    pub fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         drop(self.storage.take());
         self.storage = Some(Storage::open(self.options(), NOW_MS).unwrap());
     }
 
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.storage.take().unwrap().close(NOW_MS).unwrap();
     }
 
-    pub fn storage(&self) -> &Storage {
+    pub(crate) fn storage(&self) -> &Storage {
         self.storage.as_ref().unwrap()
     }
 
     /// Writes runs of samples, each for a series `up{id="…"}`.
-    pub fn write(&self, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
+    pub(crate) fn write(&self, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
         self.write_as(&TenantId::anonymous(), runs)
     }
 
-    pub fn write_as(&self, tenant: &TenantId, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
+    pub(crate) fn write_as(&self, tenant: &TenantId, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
         let labels: Vec<LabelSet> = runs.iter().map(|(id, _)| labels_of(*id)).collect();
         let keys: Vec<u128> =
             labels.iter().map(|set| self.storage().series_key(set.encoded().as_bytes())).collect();
@@ -66,11 +66,11 @@ impl Fixture {
     }
 
     /// Reads everything inside `range`: per series the id and the samples as bits.
-    pub fn read(&self, range: TimeRange) -> Vec<(u32, Vec<(i64, u64)>)> {
+    pub(crate) fn read(&self, range: TimeRange) -> Vec<(u32, Vec<(i64, u64)>)> {
         self.read_as(&TenantId::anonymous(), &[], range)
     }
 
-    pub fn read_as(
+    pub(crate) fn read_as(
         &self,
         tenant: &TenantId,
         matchers: &[Matcher],
@@ -93,7 +93,7 @@ impl Fixture {
     }
 }
 
-pub fn labels_of(id: u32) -> LabelSet {
+pub(crate) fn labels_of(id: u32) -> LabelSet {
     let id = format!("{id:05}");
     LabelSet::from_pairs([("__name__", "up"), ("id", id.as_str()), ("job", "test")]).unwrap()
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use super::{assert_prints_to_itself, parsed};
 
 /// The scripts, if a folder `shared/promqltest` stands beside the repository or above it.
-#[expect(clippy::unwrap_used, reason = "helper of tests")]
 fn scripts() -> Option<Vec<PathBuf>> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let Some(folder) = above.map(|folder| folder.join("shared/promqltest")).find(|folder| folder.is_dir())
@@ -43,7 +42,6 @@ fn expression(line: &str) -> Option<&str> {
     Some(&rest[rest.len() - left..])
 }
 
-#[expect(clippy::unwrap_used, reason = "helper of tests")]
 pub(super) fn expressions() -> Vec<String> {
     let mut found = Vec::new();
     for path in scripts().unwrap_or_default() {
