@@ -79,7 +79,7 @@ struct Flags {
     #[arg(long, env = "MYTSDB_RETENTION", default_value = "15d", value_name = "DURATION", value_parser = duration_ms)]
     retention: i64,
     /// Bytes of samples in memory at which they are written to a block
-    #[arg(long, env = "MYTSDB_HEAD_MAX_BYTES", default_value = "192MiB", value_name = "BYTES", value_parser = positive_bytes)]
+    #[arg(long, env = "MYTSDB_HEAD_MAX_BYTES", default_value = "128MiB", value_name = "BYTES", value_parser = positive_bytes)]
     head_max_bytes: usize,
     /// How far back an instant selector looks
     #[arg(long, env = "MYTSDB_LOOKBACK_DELTA", default_value = "5m", value_name = "DURATION", value_parser = positive_duration_ms)]

@@ -9,6 +9,7 @@ pub mod flight;
 mod grpc;
 pub mod health;
 pub mod http;
+mod maintenance;
 pub mod otlp;
 pub mod prom_api;
 pub mod remote;

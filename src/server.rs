@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mytsdb_promql::{Engine, EngineOptions, ParseOptions};
-use mytsdb_storage::{OpenError, Storage, WriteError};
+use mytsdb_storage::{MaintainError, OpenError, Storage};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tracing::{error, info, warn};
@@ -19,6 +19,7 @@ use crate::core::{Core, now_ms};
 use crate::flight::{self, FlightOptions};
 use crate::grpc;
 use crate::http::{self, HttpState};
+use crate::maintenance;
 use crate::otlp::{self, OtlpOptions};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -69,7 +70,7 @@ pub enum StartError {
 pub enum ShutdownError {
     /// The head could not be written to blocks; the WAL has it.
     #[error("cannot flush the storage: {0}")]
-    Flush(#[from] WriteError),
+    Flush(#[from] MaintainError),
     /// The thread that flushed the storage panicked; the panic is in the log.
     #[error("cannot flush the storage: internal error")]
     FlushPanicked,
@@ -135,6 +136,8 @@ impl Server {
 
         let core = Arc::new(open_core(&config, metrics).await?);
 
+        shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
+
         // Arrow Flight.
         let service = flight::service(Arc::clone(&core), FlightOptions::default());
         let routes = grpc_server(&config).add_service(service);
@@ -171,7 +174,7 @@ impl Running {
         }
         let core = self.core;
         let closed = tokio::task::spawn_blocking(move || {
-            let outcome = core.storage.flush(now_ms());
+            let outcome = core.storage.close(now_ms());
             // The last owner closes the storage; a query that outlived its request may still hold it.
             drop(core);
             outcome

@@ -1,14 +1,18 @@
 //! The door of the evaluator: runs a tree over one snapshot.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mytsdb_storage::Snapshot;
+use mytsdb_storage::model::LabelSet;
 use mytsdb_storage::read::ReadError;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::annotation::Annotations;
-use crate::parse::ast::Expr;
-use crate::value::Value;
+use crate::eval::{self, Context, Operand, execution};
+use crate::grid::StepGrid;
+use crate::parse::ast::{Expr, ValueType};
+use crate::value::{MatrixSeries, Value, VectorSample};
 
 /// Settings of the evaluator, with Prometheus' names and defaults.
 #[derive(Debug, Clone)]
@@ -126,21 +130,39 @@ pub struct QueryOutput {
     pub stats: QueryStats,
 }
 
-/// Evaluates trees over snapshots. Holds no data; cheap to share.
+/// Evaluates trees over snapshots. Holds no data; cheap to share: clones share the threads.
 #[derive(Debug, Clone, Default)]
 pub struct Engine {
     options: EngineOptions,
+    threads: Arc<OnceLock<ThreadPool>>,
 }
 
+/// Stack of one thread. Evaluation recurses as deep as the parser lets expressions nest; only touched pages count.
+const STACK_BYTES: usize = 64 << 20;
+
 impl Engine {
-    /// Creates an engine.
+    /// Creates an engine. Its threads start with the first query.
     pub fn new(options: EngineOptions) -> Self {
-        Self { options }
+        Self { options, threads: Arc::default() }
     }
 
     /// The settings.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The threads that evaluate.
+    fn threads(&self) -> Result<&ThreadPool, EvalError> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(threads);
+        }
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(self.options.thread_count.max(1))
+            .stack_size(STACK_BYTES)
+            .thread_name(|index| format!("promql-{index}"))
+            .build()
+            .map_err(|error| execution(format!("cannot start threads: {error}")))?;
+        Ok(self.threads.get_or_init(|| threads))
     }
 
     /// Evaluates `expr` at one time.
@@ -154,8 +176,12 @@ impl Engine {
         time_ms: i64,
         cancellation: &Cancellation,
     ) -> Result<QueryOutput, EvalError> {
-        let _unused = (snapshot, expr, time_ms, cancellation);
-        Err(EvalError::Unsupported("evaluation".to_owned()))
+        self.threads()?.install(|| {
+            let ctx = Context::new(snapshot, &self.options, cancellation, (time_ms, time_ms, 0));
+            let value = instant_value(&ctx, expr, time_ms)?;
+            let (annotations, stats) = ctx.finish();
+            Ok(QueryOutput { value, annotations, stats })
+        })
     }
 
     /// Evaluates `expr` at `start_ms`, `start_ms + step_ms` … up to `end_ms`; the result is a matrix.
@@ -174,7 +200,65 @@ impl Engine {
         step_ms: i64,
         cancellation: &Cancellation,
     ) -> Result<QueryOutput, EvalError> {
-        let _unused = (snapshot, expr, start_ms, end_ms, step_ms, cancellation);
-        Err(EvalError::Unsupported("evaluation".to_owned()))
+        let value_type = expr.value_type();
+        if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+            return Err(execution(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                value_type.describe()
+            )));
+        }
+        self.threads()?.install(|| {
+            let ctx = Context::new(snapshot, &self.options, cancellation, (start_ms, end_ms, step_ms));
+            let grid = StepGrid::new(start_ms, end_ms, step_ms);
+            let value = Value::Matrix(range_value(&ctx, expr, &grid)?);
+            let (annotations, stats) = ctx.finish();
+            Ok(QueryOutput { value, annotations, stats })
+        })
+    }
+}
+
+fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Value, EvalError> {
+    if expr.value_type() == ValueType::Matrix {
+        return Ok(Value::Matrix(eval::matrix(ctx, expr, time_ms)?));
+    }
+    Ok(match eval::eval(ctx, expr, &StepGrid::single(time_ms))? {
+        Operand::Scalar(scalars) => Value::Scalar { timestamp_ms: time_ms, value: scalars.at(0) },
+        Operand::String(text) => {
+            Value::String { timestamp_ms: time_ms, text: String::from_utf8_lossy(&text).into_owned() }
+        }
+        Operand::Vector(mut block) => {
+            block.finish_names()?;
+            let sample = |(labels, row): (&eval::RowLabels, &[f64])| VectorSample {
+                labels: labels.set.clone(),
+                timestamp_ms: time_ms,
+                value: row[0],
+            };
+            Value::Vector(block.rows().map(sample).collect())
+        }
+    })
+}
+
+fn range_value(ctx: &Context<'_>, expr: &Expr, grid: &StepGrid) -> Result<Vec<MatrixSeries>, EvalError> {
+    match eval::eval(ctx, expr, grid)? {
+        Operand::Scalar(scalars) => {
+            let _reservation = ctx.reserve_numbers(2, grid.count, String::new)?;
+            let (timestamps_ms, values) =
+                (0..grid.count).map(|step_index| (grid.time_ms(step_index), scalars.at(step_index))).unzip();
+            let series = MatrixSeries { labels: LabelSet::empty(), timestamps_ms, values };
+            Ok(if grid.count == 0 { Vec::new() } else { vec![series] })
+        }
+        Operand::String(_) => Err(execution("expected type instant vector, got string")),
+        Operand::Vector(mut block) => {
+            block.finish_names()?;
+            let mut series: Vec<MatrixSeries> = block
+                .rows()
+                .map(|(labels, row)| {
+                    let (timestamps_ms, values) = eval::points(row, grid);
+                    MatrixSeries { labels: labels.set.clone(), timestamps_ms, values }
+                })
+                .collect();
+            series.sort_by(|left, right| left.labels.cmp(&right.labels));
+            Ok(series)
+        }
     }
 }

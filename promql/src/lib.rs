@@ -4,12 +4,17 @@
 //! Not here: HTTP and JSON (see the server's `prom_api`), how samples are stored (see `mytsdb_storage`).
 
 pub mod annotation;
+#[doc(hidden)]
+pub mod bench_kernels;
 mod engine;
+mod eval;
 pub mod function;
+mod grid;
+mod kernel;
 pub mod parse;
 pub mod value;
 
 pub use annotation::{Annotation, Annotations, Severity};
 pub use engine::{CancelReason, Cancellation, Engine, EngineOptions, EvalError, QueryOutput, QueryStats};
-pub use parse::{ParseError, ParseOptions, parse};
+pub use parse::{ParseError, ParseOptions, parse, parse_selector};
 pub use value::{MatrixSeries, Value, VectorSample};

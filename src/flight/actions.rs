@@ -5,7 +5,6 @@ use mytsdb_storage::model::TenantId;
 use serde_json::json;
 use tonic::Status;
 
-use super::reply::write_status;
 use crate::core::Core;
 
 /// Name and meaning of every action.
@@ -28,7 +27,7 @@ pub(super) fn run(core: &Core, tenant: &TenantId, action: &str) -> Result<serde_
     match action {
         "healthcheck" => Ok(json!({ "status": "ok" })),
         "flush" => {
-            core.storage.flush(core.now_ms()).map_err(|error| write_status(&error))?;
+            core.storage.flush(core.now_ms()).map_err(|error| Status::unavailable(error.to_string()))?;
             Ok(json!({ "status": "ok" }))
         }
         "stats" => {

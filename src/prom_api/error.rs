@@ -3,7 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mytsdb_promql::{EvalError, ParseError};
-use mytsdb_storage::WriteError;
+use mytsdb_storage::MaintainError;
 use mytsdb_storage::read::ReadError;
 use serde::Serialize;
 
@@ -92,8 +92,8 @@ impl From<ReadError> for ApiError {
     }
 }
 
-impl From<WriteError> for ApiError {
-    fn from(error: WriteError) -> Self {
+impl From<MaintainError> for ApiError {
+    fn from(error: MaintainError) -> Self {
         Self::new(ErrorType::Internal, error.to_string())
     }
 }

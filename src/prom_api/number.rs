@@ -45,7 +45,7 @@ pub(super) fn push_integer(out: &mut Vec<u8>, value: i64) {
 }
 
 fn push_fraction(out: &mut Vec<u8>, value: f64, may_have_exponent: bool) {
-    let mut buffer = ryu::Buffer::new();
+    let mut buffer = zmij::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
     let Some(exponent_at) = text.iter().rposition(|byte| *byte == b'e') else {
         out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
@@ -59,11 +59,11 @@ fn push_fraction(out: &mut Vec<u8>, value: f64, may_have_exponent: bool) {
     }
 }
 
-/// Reads what `ryu` writes after the `e`: an optional minus and digits.
+/// Reads what `zmij` writes after the `e`: a sign and digits.
 fn parse_exponent(text: &[u8]) -> i32 {
     let (is_negative, digits) = match text.strip_prefix(b"-") {
         Some(digits) => (true, digits),
-        None => (false, text),
+        None => (false, text.strip_prefix(b"+").unwrap_or(text)),
     };
     let exponent = digits.iter().fold(0, |sum, digit| sum * 10 + i32::from(digit - b'0'));
     if is_negative { -exponent } else { exponent }

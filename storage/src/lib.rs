@@ -1,17 +1,29 @@
 //! The storage engine of MyTSDB: one write door, one read door, no network, no runtime, no clock.
 //!
-//! Way of a write: [`Storage::write`] resolves series, logs to the WAL and appends to the head.
+//! Way of a write: [`Storage::submit`] resolves series, logs to the WAL and appends to the head.
 //! Way of a read: [`Storage::reader`] gives one immutable [`Snapshot`]; [`Snapshot::select`] finds series,
 //! [`read::SeriesSet::read`] decodes their samples into columns.
 //! Not here: protocols, PromQL, async, the wall clock.
 
 mod batch;
+mod block;
+pub mod chunk;
 pub mod coding;
 mod engine;
+mod fs;
+mod head;
+mod index;
 pub mod model;
 pub mod read;
 mod snapshot;
+mod wal;
+
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
-pub use engine::{Commit, OpenError, Storage, StorageOptions, WalSync, WriteError};
+pub use engine::{
+    Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError,
+};
 pub use snapshot::{Cardinality, Snapshot};

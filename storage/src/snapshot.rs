@@ -1,81 +1,28 @@
-//! The immutable view that one query reads.
+//! The immutable view that one query reads: the blocks and head generations of one tenant at one moment.
+//!
+//! A flush or a dropped block after that moment changes nothing here: whatever the snapshot names stays readable
+//! until the snapshot is gone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{LabelSet, Matcher, MetricMetadata, TimeRange};
-use crate::read::{ReadError, SeriesSet};
+use hashbrown::HashMap;
+use roaring::RoaringBitmap;
 
-pub(crate) type Memory = BTreeMap<LabelSet, Arc<BTreeMap<i64, f64>>>;
+use crate::block::reader::BlockReader;
+use crate::head::{Generation, SeriesTable};
+use crate::model::{METRIC_NAME, Matcher, MetricMetadata, TimeRange};
+use crate::read::{self, ReadError, SeriesSet, Source};
 
 /// Everything one tenant has stored, as of one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    pub(crate) series: Arc<Memory>,
+    pub(crate) table: Arc<SeriesTable>,
+    /// Generations of the head, oldest first.
+    pub(crate) generations: Vec<Arc<Generation>>,
+    /// Blocks by ascending id: later blocks were written later.
+    pub(crate) blocks: Arc<[Arc<BlockReader>]>,
     pub(crate) metadata: Arc<Vec<MetricMetadata>>,
-}
-
-impl Snapshot {
-    /// Finds the series that satisfy all matchers and may have samples inside `range`, sorted by label set.
-    ///
-    /// # Errors
-    /// [`ReadError::Corrupt`] if an index is damaged.
-    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, ReadError> {
-        let series = self
-            .series
-            .iter()
-            .filter(|(labels, _)| matchers.iter().all(|m| m.matches(labels.get(m.name()).unwrap_or(""))))
-            .filter(|(_, samples)| {
-                !range.is_empty() && samples.range(range.start_ms..range.end_ms).next().is_some()
-            })
-            .map(|(labels, samples)| (labels.clone(), Arc::clone(samples)))
-            .collect();
-        Ok(SeriesSet { series })
-    }
-
-    /// Returns the label names of the series that [`Snapshot::select`] would find, sorted, distinct.
-    ///
-    /// # Errors
-    /// As [`Snapshot::select`].
-    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, ReadError> {
-        let set = self.select(matchers, range)?;
-        let names: std::collections::BTreeSet<String> = set
-            .series
-            .iter()
-            .flat_map(|(labels, _)| labels.iter().map(|(name, _)| name.to_owned()))
-            .collect();
-        Ok(names.into_iter().collect())
-    }
-
-    /// Returns the values of label `name` among the series that [`Snapshot::select`] would find, sorted, distinct.
-    ///
-    /// # Errors
-    /// As [`Snapshot::select`].
-    pub fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> Result<Vec<String>, ReadError> {
-        let set = self.select(matchers, range)?;
-        let values: std::collections::BTreeSet<String> =
-            set.series.iter().filter_map(|(labels, _)| labels.get(name).map(str::to_owned)).collect();
-        Ok(values.into_iter().collect())
-    }
-
-    /// Returns what is known about metrics, sorted by metric name.
-    pub fn metadata(&self) -> Vec<MetricMetadata> {
-        self.metadata.as_ref().clone()
-    }
-
-    /// Returns the counts that `/api/v1/status/tsdb` shows.
-    ///
-    /// # Errors
-    /// As [`Snapshot::select`].
-    pub fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
-        let _limit = limit;
-        Ok(Cardinality { series_count: self.series.len(), ..Cardinality::default() })
-    }
 }
 
 /// How many series there are, and which names and pairs have most of them.
@@ -97,4 +44,142 @@ pub struct Cardinality {
     pub bytes_by_label: Vec<(String, u64)>,
     /// `name=value` pairs by series, most first.
     pub series_by_pair: Vec<(String, u64)>,
+}
+
+impl Snapshot {
+    /// The sources that may have samples inside `range`, in order of precedence.
+    fn sources(&self, range: TimeRange) -> Vec<Source> {
+        let mut blocks: Vec<&Arc<BlockReader>> = self
+            .blocks
+            .iter()
+            .filter(|block| range.overlaps_span(block.meta().min_ms, block.meta().max_ms))
+            .collect();
+        let by_time = {
+            let mut sorted = blocks.clone();
+            sorted.sort_by_key(|block| block.meta().min_ms);
+            sorted
+        };
+        // PERF: blocks that do not overlap are read in order of time, which saves merging; precedence only
+        // matters where they overlap.
+        if by_time.windows(2).all(|pair| pair[0].meta().max_ms < pair[1].meta().min_ms) {
+            blocks = by_time;
+        }
+        let blocks = blocks.into_iter().map(|block| Source::Block(Arc::clone(block)));
+        let heads = self.generations.iter().filter(|generation| !generation.is_empty());
+        blocks.chain(heads.map(|generation| Source::Head(Arc::clone(generation)))).collect()
+    }
+
+    /// Finds the series that satisfy all matchers and may have samples inside `range`, sorted by label set.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] if an index is damaged.
+    pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, ReadError> {
+        read::select(&self.table, self.sources(range), matchers, range)
+    }
+
+    /// Returns the label names of the series that [`Snapshot::select`] would find, sorted, distinct.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`].
+    pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<String>, ReadError> {
+        self.collect_labels(matchers, range, SeriesTable::label_names, |block, within| {
+            block.label_names(within)
+        })
+    }
+
+    /// Returns the values of label `name` among the series that [`Snapshot::select`] would find, sorted, distinct.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`].
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<String>, ReadError> {
+        self.collect_labels(
+            matchers,
+            range,
+            |table, within| table.label_values(name, within),
+            |block, within| block.label_values(name, within),
+        )
+    }
+
+    fn collect_labels(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        from_table: impl Fn(&SeriesTable, Option<&RoaringBitmap>) -> Vec<String>,
+        from_block: impl Fn(&BlockReader, Option<&RoaringBitmap>) -> Result<Vec<String>, ReadError>,
+    ) -> Result<Vec<String>, ReadError> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sources = self.sources(range);
+        let mut texts = BTreeSet::new();
+        read::visit_selected(&self.table, &sources, matchers, range, |source_index, series_ids| {
+            if series_ids.is_empty() {
+                return Ok(());
+            }
+            let ids = RoaringBitmap::from_sorted_iter(series_ids.iter().copied()).unwrap_or_default();
+            match &sources[source_index] {
+                Source::Block(block) => {
+                    let is_all = matchers.is_empty();
+                    texts.extend(from_block(block, (!is_all).then_some(&ids))?);
+                }
+                Source::Head(_) => texts.extend(from_table(&self.table, Some(&ids))),
+            }
+            Ok(())
+        })?;
+        Ok(texts.into_iter().collect())
+    }
+
+    /// Returns what is known about metrics, sorted by metric name.
+    pub fn metadata(&self) -> Vec<MetricMetadata> {
+        self.metadata.as_ref().clone()
+    }
+
+    /// Returns the counts that `/api/v1/status/tsdb` shows, each list cut to `limit`. Series are the head's.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`].
+    pub fn cardinality(&self, limit: usize) -> Result<Cardinality, ReadError> {
+        let mut cardinality = Cardinality::default();
+        for generation in &self.generations {
+            let stats = generation.stats();
+            cardinality.chunk_count += stats.chunk_count;
+            cardinality.span_ms = match (cardinality.span_ms, stats.span_ms) {
+                (Some((min_ms, max_ms)), Some((other_min_ms, other_max_ms))) => {
+                    Some((min_ms.min(other_min_ms), max_ms.max(other_max_ms)))
+                }
+                (known, other) => known.or(other),
+            };
+        }
+        cardinality.series_count = self.table.series_count();
+        let mut values_by_label: HashMap<String, (u64, u64)> = HashMap::new();
+        self.table.visit_pairs(|name, value, series_count| {
+            cardinality.label_pair_count += 1;
+            if name == METRIC_NAME {
+                cardinality.series_by_metric.push((value.to_owned(), series_count));
+            }
+            cardinality.series_by_pair.push((format!("{name}={value}"), series_count));
+            let entry = values_by_label.entry_ref(name).or_default();
+            entry.0 += 1;
+            entry.1 += series_count * value.len() as u64;
+        });
+        for (name, (value_count, value_bytes)) in values_by_label {
+            cardinality.values_by_label.push((name.clone(), value_count));
+            cardinality.bytes_by_label.push((name, value_bytes));
+        }
+        for list in [
+            &mut cardinality.series_by_metric,
+            &mut cardinality.values_by_label,
+            &mut cardinality.bytes_by_label,
+            &mut cardinality.series_by_pair,
+        ] {
+            list.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+            list.truncate(limit);
+        }
+        Ok(cardinality)
+    }
 }

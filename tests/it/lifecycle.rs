@@ -71,4 +71,5 @@ fn the_server_starts_again_in_the_same_directory() {
     let directory = server.stop();
     let server = TestServer::start_in(directory, &[]);
     assert_eq!(server.get("/-/ready").status, 200);
+    assert_eq!(server.data("/api/v1/label/__name__/values"), serde_json::json!(["up"]));
 }

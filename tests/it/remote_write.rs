@@ -84,7 +84,7 @@ fn exemplars_do_not_fail_a_write_and_histograms_do() {
 }
 
 #[test]
-fn a_write_of_metadata_alone_is_acknowledged() {
+fn metadata_of_a_write_can_be_asked_for() {
     let server = TestServer::start(&[]);
     let mut request = request::write_request(&[]);
     request.metadata = ["b_total", "a_total"]
@@ -96,6 +96,10 @@ fn a_write_of_metadata_alone_is_acknowledged() {
         })
         .to_vec();
     assert_eq!(post(&server, &[], &request::compressed(&request)).status, 204);
+    let entry = json!([{"type": "counter", "help": "How many.", "unit": "things"}]);
+    assert_eq!(server.data("/api/v1/metadata"), json!({"a_total": entry, "b_total": entry}));
+    assert_eq!(server.data("/api/v1/metadata?metric=b_total"), json!({"b_total": entry}));
+    assert_eq!(server.data("/api/v1/metadata?limit=1"), json!({"a_total": entry}));
 }
 
 #[test]

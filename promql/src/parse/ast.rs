@@ -71,7 +71,9 @@ impl ValueType {
 }
 
 /// A node of the tree.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Clone and comparison do not recurse (see `tree`).
+#[derive(Debug)]
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
@@ -349,7 +351,8 @@ impl AggregateOp {
 /// A binary operation.
 ///
 /// A chain `a + b + c` nests in `lhs` and may be as long as the token limit allows: walk it with [`Binary::chain`].
-/// Drop, clone, comparison and formatting do so (see `tree`).
+/// Drop and formatting do so (see `tree`).
+#[derive(Clone, PartialEq)]
 pub struct Binary {
     /// Which.
     pub op: BinaryOp,

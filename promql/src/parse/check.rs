@@ -2,14 +2,18 @@
 //!
 //! Input: a tree that is right in its syntax. Output: the first error in Prometheus' order and words, or the type.
 //! It turns the cardinality of set operators into many-to-many and drops the matching of operations with a scalar.
+//! What is called along the recursion is not inlined, so that its frames stay small.
 //! Not here: syntax (see `grammar`), what only the evaluator can know (labels, values).
 //!
 //! Source: Prometheus `promql/parser/parse.go::checkAST`.
 
-use super::ast::{AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, ValueType, VectorMatching};
-use super::ast::{Span, VectorSelector};
+use super::ast::{
+    AggregateOp, Binary, BinaryOp, Cardinality, Expr, ExprKind, Span, ValueType, VectorMatching,
+    VectorSelector,
+};
 use super::error::ParseError;
 use super::literal::quote;
+use super::tree::placeholder;
 use crate::function::{self, FunctionSignature};
 
 type Checked<T> = Result<T, Box<ParseError>>;
@@ -70,6 +74,7 @@ impl Checker<'_> {
     }
 
     /// Checks a left-deep chain from the bottom up without recursion along it.
+    #[inline(never)]
     fn chain(&self, top: &mut Binary, top_span: Span) -> Checked<ValueType> {
         // Take the chain apart: each link keeps its right side, its left side comes back at the end.
         let mut links: Vec<(Box<Binary>, Span)> = Vec::new();
@@ -98,6 +103,7 @@ impl Checker<'_> {
         self.link(top, top_span, value_type)
     }
 
+    #[inline(never)]
     fn link(&self, binary: &mut Binary, span: Span, left: ValueType) -> Checked<ValueType> {
         let right = self.expr(&mut binary.rhs)?;
         self.binary(binary, span, left, right)?;
@@ -105,6 +111,7 @@ impl Checker<'_> {
         Ok(if is_scalar { ValueType::Scalar } else { ValueType::Vector })
     }
 
+    #[inline(never)]
     fn binary(&self, binary: &mut Binary, span: Span, left: ValueType, right: ValueType) -> Checked<()> {
         let op = binary.op;
         if binary.return_bool && !op.is_comparison() {
@@ -171,6 +178,7 @@ impl Checker<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn call(&self, name: &str, args: &mut [Expr], span: Span) -> Checked<ValueType> {
         let Some(signature) = function::lookup(name) else {
             let shown = quote(name.as_bytes());
@@ -179,7 +187,7 @@ impl Checker<'_> {
         self.arg_count(signature, args.len(), span)?;
         for (index, arg) in args.iter_mut().enumerate() {
             let value_type =
-                if name == "info" && index == 1 { self.info_selector(arg)? } else { self.expr(arg)? };
+                if name == "info" && index == 1 { self.info_selector(arg, span)? } else { self.expr(arg)? };
             if let Some(wanted) = signature.arg_type(index) {
                 self.expect_arg(value_type, wanted, arg.span, name)?;
             }
@@ -187,6 +195,7 @@ impl Checker<'_> {
         Ok(signature.return_type)
     }
 
+    #[inline(never)]
     fn arg_count(&self, signature: &FunctionSignature, given: usize, span: Span) -> Checked<()> {
         let name = signature.name;
         let (min, max) = (signature.arg_count_min, signature.arg_count_max);
@@ -205,11 +214,12 @@ impl Checker<'_> {
     }
 
     /// The second argument of `info` names conditions on labels only; it may match everything.
-    fn info_selector(&self, arg: &mut Expr) -> Checked<ValueType> {
+    #[inline(never)]
+    fn info_selector(&self, arg: &mut Expr, call: Span) -> Checked<ValueType> {
         let span = arg.span;
         let value_type = arg.value_type();
         if value_type != ValueType::Vector {
-            self.expect_arg(value_type, ValueType::Vector, span, "info")?;
+            self.expect_arg(value_type, ValueType::Vector, call, "info")?;
         }
         match &arg.kind {
             ExprKind::VectorSelector(selector) if selector.name.is_some() => {
@@ -223,6 +233,7 @@ impl Checker<'_> {
         }
     }
 
+    #[inline(never)]
     fn selector(&self, selector: &VectorSelector, span: Span, may_match_all: bool) -> Checked<()> {
         if let Some(name) = &selector.name {
             // The name before the braces is the last matcher.
@@ -240,6 +251,7 @@ impl Checker<'_> {
         self.error(span, "vector selector must contain at least one non-empty matcher".to_owned())
     }
 
+    #[inline(never)]
     fn sign(&self, value_type: ValueType, span: Span) -> Checked<ValueType> {
         if matches!(value_type, ValueType::Scalar | ValueType::Vector) {
             return Ok(value_type);
@@ -251,6 +263,7 @@ impl Checker<'_> {
         self.error(span, message)
     }
 
+    #[inline(never)]
     fn subquery(&self, value_type: ValueType, span: Span) -> Checked<ValueType> {
         // Prometheus uses the short words of types here.
         let shown = match value_type {
@@ -262,6 +275,7 @@ impl Checker<'_> {
         self.error(span, format!("subquery is only allowed on instant vector, got {shown} instead"))
     }
 
+    #[inline(never)]
     fn expect(&self, given: ValueType, wanted: ValueType, span: Span, context: &str) -> Checked<()> {
         if given == wanted {
             return Ok(());
@@ -270,6 +284,7 @@ impl Checker<'_> {
         self.error(span, format!("expected type {wanted} in {context}, got {given}"))
     }
 
+    #[inline(never)]
     fn expect_arg(&self, given: ValueType, wanted: ValueType, span: Span, name: &str) -> Checked<()> {
         if given == wanted {
             return Ok(());
@@ -277,8 +292,4 @@ impl Checker<'_> {
         let (wanted, given) = (wanted.describe(), given.describe());
         self.error(span, format!("expected type {wanted} in call to function \"{name}\", got {given}"))
     }
-}
-
-fn placeholder() -> Expr {
-    Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }

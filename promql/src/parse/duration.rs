@@ -18,6 +18,9 @@ struct Context<'c> {
     expected: &'c str,
 }
 
+/// Deepest nesting of a duration expression; a chain of operators counts one level for each.
+const DURATION_DEPTH_MAX: usize = 100;
+
 /// A sign binds like `*`.
 const SIGN_POWER: u8 = 5;
 
@@ -67,6 +70,18 @@ impl Parser<'_> {
         })
     }
 
+    fn enter_duration(&mut self) -> Parsed<()> {
+        self.duration_depth += 1;
+        if self.duration_depth > DURATION_DEPTH_MAX {
+            let depth = self.duration_depth;
+            let message = format!(
+                "duration expression is nested {depth} levels deep or more, the limit is {DURATION_DEPTH_MAX}"
+            );
+            return Err(self.error(self.token.span, message));
+        }
+        Ok(())
+    }
+
     fn sign(&mut self) -> Parsed<Option<bool>> {
         let TokenKind::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.token.kind else {
             return Ok(None);
@@ -90,7 +105,7 @@ impl Parser<'_> {
     }
 
     fn duration_expression(&mut self, power_min: u8, context: Context<'_>) -> Parsed<DurationExpr> {
-        self.enter()?;
+        self.enter_duration()?;
         let start = self.token.span.start;
         let mut lhs = match self.sign()? {
             Some(is_minus) => {
@@ -117,12 +132,10 @@ impl Parser<'_> {
                 span,
             };
             // Chains make the tree deep as well; they count as nesting, as whoever walks these trees recurses.
-            self.enter()?;
+            self.enter_duration()?;
             chain_length += 1;
         }
-        for _ in 0..=chain_length {
-            self.leave();
-        }
+        self.duration_depth -= 1 + chain_length;
         Ok(lhs)
     }
 

@@ -1,7 +1,7 @@
 //! From text to tokens, one at a time, with Prometheus' words for what cannot be a token.
 //!
 //! Input: the query text. Output: [`Token`]s with their [`Span`]; the text of a token is the slice of the query.
-//! Not here: what the text of a token means (see `literal`), which tokens may follow each other (see `grammar`).
+//! Not here: how numbers and strings go on (see `scan`), what the text of a token means (see `literal`), which tokens may follow each other (see `grammar`).
 //!
 //! Source: Prometheus `promql/parser/lex.go` (states and messages).
 
@@ -109,17 +109,17 @@ enum State {
 /// Gives tokens one by one.
 #[derive(Debug)]
 pub(super) struct Lexer<'q> {
-    query: &'q str,
-    position: usize,
+    pub(super) query: &'q str,
+    pub(super) position: usize,
     /// Start of the token being read; errors are about here to the end of the text.
-    start: usize,
+    pub(super) start: usize,
     state: State,
     paren_depth: i64,
     bracket_open: bool,
     got_colon: bool,
 }
 
-type Lexed<T> = Result<T, Box<ParseError>>;
+pub(super) type Lexed<T> = Result<T, Box<ParseError>>;
 
 fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\n' | '\r')
@@ -129,7 +129,7 @@ fn is_alpha(character: char) -> bool {
     character == '_' || character.is_ascii_alphabetic()
 }
 
-fn is_alphanumeric(character: char) -> bool {
+pub(super) fn is_alphanumeric(character: char) -> bool {
     is_alpha(character) || character.is_ascii_digit()
 }
 
@@ -166,17 +166,17 @@ impl<'q> Lexer<'q> {
         Ok(Token { kind, span: Span { start: self.start as u32, end: self.position as u32 } })
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.query[self.position..].chars().next()
     }
 
-    fn bump(&mut self) -> Option<char> {
+    pub(super) fn bump(&mut self) -> Option<char> {
         let character = self.peek()?;
         self.position += character.len_utf8();
         Some(character)
     }
 
-    fn accept(&mut self, set: &str) -> bool {
+    pub(super) fn accept(&mut self, set: &str) -> bool {
         match self.peek() {
             Some(character) if set.contains(character) => {
                 self.position += character.len_utf8();
@@ -186,7 +186,7 @@ impl<'q> Lexer<'q> {
         }
     }
 
-    fn skip_while(&mut self, predicate: impl Fn(char) -> bool) {
+    pub(super) fn skip_while(&mut self, predicate: impl Fn(char) -> bool) {
         while let Some(character) = self.peek() {
             if !predicate(character) {
                 break;
@@ -206,7 +206,7 @@ impl<'q> Lexer<'q> {
         }
     }
 
-    fn error<T>(&self, message: String) -> Lexed<T> {
+    pub(super) fn error<T>(&self, message: String) -> Lexed<T> {
         let span = Span { start: self.start as u32, end: self.query.len() as u32 };
         Err(Box::new(ParseError::new(self.query, span, message)))
     }
@@ -444,138 +444,6 @@ impl<'q> Lexer<'q> {
         }
         Some(TokenKind::Keyword(keyword))
     }
-
-    fn number_or_duration(&mut self) -> Lexed<TokenKind> {
-        self.position = self.start;
-        if self.scan_number() {
-            return Ok(TokenKind::Number);
-        }
-        if self.scan_rest_of_duration() {
-            return Ok(TokenKind::Duration);
-        }
-        let shown = super::literal::quote(&self.query.as_bytes()[self.start..self.position]);
-        self.error(format!("bad number or duration syntax: {shown}"))
-    }
-
-    /// Reads what looks like a number; false = it is none, with the position where that showed.
-    fn scan_number(&mut self) -> bool {
-        let is_hex = self.accept("0") && self.accept("xX");
-        if is_hex {
-            self.accept("_");
-        }
-        let digits = if is_hex { "0123456789abcdefABCDEF" } else { "0123456789" };
-        self.accept(".");
-        self.accept(digits);
-        let (mut has_dot, mut has_exponent) = (false, false);
-        loop {
-            match self.peek() {
-                Some('.') => {
-                    self.position += 1;
-                    if has_dot || self.accept("_.") || is_hex {
-                        return false;
-                    }
-                    has_dot = true;
-                }
-                // In a hexadecimal number `e` is a digit.
-                Some('e' | 'E') if !is_hex => {
-                    self.position += 1;
-                    if has_exponent {
-                        return false;
-                    }
-                    has_exponent = true;
-                    self.accept("+-");
-                    if self.accept("._eE") || self.peek().is_none() {
-                        return false;
-                    }
-                }
-                Some('_') => {
-                    self.position += 1;
-                    if self.accept("._eE") || self.peek().is_none() {
-                        return false;
-                    }
-                }
-                Some(character) if digits.contains(character) => self.position += 1,
-                _ => break,
-            }
-        }
-        !self.peek().is_some_and(is_alphanumeric)
-    }
-
-    fn scan_rest_of_duration(&mut self) -> bool {
-        if !self.accept("smhdwy") {
-            return false;
-        }
-        // `ms`; nonsense such as `hs` shows when the duration is parsed.
-        self.accept("s");
-        while self.peek().is_some_and(|character| character.is_ascii_digit()) {
-            self.skip_while(|character| character.is_ascii_digit());
-            if !self.accept("smhdw") {
-                return false;
-            }
-            self.accept("s");
-        }
-        match self.peek() {
-            Some(character) if is_alphanumeric(character) => {
-                self.position += 1;
-                false
-            }
-            _ => true,
-        }
-    }
-
-    fn raw_string(&mut self) -> Lexed<TokenKind> {
-        match self.query[self.position..].find('`') {
-            Some(length) => {
-                self.position += length + 1;
-                Ok(TokenKind::String)
-            }
-            None => self.error("unterminated raw string".to_owned()),
-        }
-    }
-
-    fn quoted_string(&mut self, quote: char) -> Lexed<TokenKind> {
-        loop {
-            match self.bump() {
-                None | Some('\n') => return self.error("unterminated quoted string".to_owned()),
-                Some('\\') => self.escape(quote)?,
-                Some(character) if character == quote => return Ok(TokenKind::String),
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn escape(&mut self, quote: char) -> Lexed<()> {
-        let (count, base, max) = match self.bump() {
-            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\') => return Ok(()),
-            Some(character) if character == quote => return Ok(()),
-            Some('0'..='7') => {
-                self.position -= 1;
-                (3, 8, 255)
-            }
-            Some('x') => (2, 16, 255),
-            Some('u') => (4, 16, 0x10_FFFF),
-            Some('U') => (8, 16, 0x10_FFFF),
-            None => return self.error("escape sequence not terminated".to_owned()),
-            Some(other) => {
-                return self.error(format!("unknown escape sequence {}", describe_char(other)));
-            }
-        };
-        let mut value: u32 = 0;
-        for _ in 0..count {
-            let Some(character) = self.bump() else {
-                return self.error("escape sequence not terminated".to_owned());
-            };
-            let Some(digit) = character.to_digit(base) else {
-                let shown = describe_char(character);
-                return self.error(format!("illegal character {shown} in escape sequence"));
-            };
-            value = value.wrapping_mul(base).wrapping_add(digit);
-        }
-        if value > max || (0xD800..0xE000).contains(&value) {
-            return self.error("escape sequence is an invalid Unicode code point".to_owned());
-        }
-        Ok(())
-    }
 }
 
 /// Go's `%q` of a rune; the end of the text shows as the replacement character there.
@@ -589,14 +457,5 @@ fn quote_char(character: Option<char>) -> String {
             let quoted = super::literal::quote(character.encode_utf8(&mut bytes).as_bytes());
             format!("'{}'", &quoted[1..quoted.len() - 1])
         }
-    }
-}
-
-/// Go's `%#U` of a rune: `U+0051 'Q'`.
-fn describe_char(character: char) -> String {
-    if character.is_control() {
-        format!("U+{:04X}", u32::from(character))
-    } else {
-        format!("U+{:04X} '{character}'", u32::from(character))
     }
 }

@@ -85,12 +85,16 @@ pub(super) fn parse_duration_ms(text: &str) -> Result<i64, String> {
         let (digits, tail) = rest.split_at(digit_count);
         let unit_length = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (unit, tail) = tail.split_at(unit_length);
-        let offset = UNITS[next_unit..].iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        let unit_ms = UNITS[next_unit + offset].1;
-        if digits.is_empty() {
+        let index = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(|| {
+            let (unit, text) = (quote(unit.as_bytes()), quote(text.as_bytes()));
+            format!("unknown unit {unit} in duration {text}")
+        })?;
+        // Units stand in descending order, each at most once.
+        if digits.is_empty() || index < next_unit {
             return Err(invalid());
         }
-        next_unit += offset + 1;
+        let unit_ms = UNITS[index].1;
+        next_unit = index + 1;
         rest = tail;
         total_ms = digits
             .parse::<u64>()
@@ -287,7 +291,8 @@ mod tests {
         ] {
             assert_eq!(parse_duration_ms(text), Ok(duration_ms), "{text}");
         }
-        for text in ["5m1h", "5hs", "1d1w", "4s4s"] {
+        assert_eq!(parse_duration_ms("5y1hs").unwrap_err(), "unknown unit \"hs\" in duration \"5y1hs\"");
+        for text in ["5m1h", "1d1w", "4s4s"] {
             assert_eq!(
                 parse_duration_ms(text).unwrap_err(),
                 format!("not a valid duration string: \"{text}\"")

@@ -7,10 +7,15 @@ mod error;
 mod grammar;
 mod lexer;
 mod literal;
+mod modifiers;
 mod printer;
+mod scan;
+mod selector;
 mod tree;
 
 pub use error::ParseError;
+
+use mytsdb_storage::model::Matcher;
 
 use ast::Expr;
 
@@ -21,7 +26,8 @@ pub struct ParseOptions {
     pub query_bytes_max: usize,
     /// Most tokens in a query.
     pub token_count_max: usize,
-    /// Deepest nesting of expressions.
+    /// Deepest nesting of expressions. A chain of operators of one strength (`1+1+1…`) counts once, however long it is;
+    /// the depth of its tree is limited by `token_count_max` alone (see [`ast::Binary::chain`]).
     pub depth_max: usize,
 }
 
@@ -40,4 +46,14 @@ pub fn parse(query: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
     let mut expr = parsed.map_err(|error| *error)?;
     check::check(query, &mut expr).map_err(|error| *error)?;
     Ok(expr)
+}
+
+/// Parses a text that is one instant selector without modifiers, as in `match[]`, and gives its matchers.
+///
+/// They may match everything; whoever calls decides whether that is allowed.
+///
+/// # Errors
+/// [`ParseError`] with the position and Prometheus' text.
+pub fn parse_selector(query: &str, options: &ParseOptions) -> Result<Vec<Matcher>, ParseError> {
+    grammar::Parser::new(query, options).and_then(grammar::Parser::lone_selector).map_err(|error| *error)
 }

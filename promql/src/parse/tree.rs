@@ -1,8 +1,8 @@
 //! Walking trees without deep recursion: clone, compare, drop, visit, ask.
 //!
-//! A chain such as `1+1+1…` is a left-deep tree whose depth only the token limit bounds; everything here follows
-//! [`Binary::lhs`] in a loop and recurses into other children only, which `ParseOptions::depth_max` bounds.
-//! Evaluators should do the same, with the help of [`Binary::chain`].
+//! A chain such as `1+1+1…` is a left-deep tree whose depth only the token limit bounds. Clone, comparison and visits
+//! do not recurse at all; drop, formatting and the type checker follow [`Binary::lhs`] in a loop and recurse into other
+//! children only, which `ParseOptions::depth_max` bounds. Evaluators should do the same, with [`Binary::chain`].
 
 use std::fmt;
 
@@ -24,7 +24,8 @@ impl Binary {
     }
 }
 
-fn placeholder() -> Expr {
+/// Stands where an expression was taken from, until another one comes.
+pub(super) fn placeholder() -> Expr {
     Expr { kind: ExprKind::Number { value: 0.0, is_duration: false }, span: Span::default() }
 }
 
@@ -38,51 +39,111 @@ impl Drop for Binary {
     }
 }
 
-impl Clone for Binary {
+impl Clone for Expr {
     fn clone(&self) -> Self {
-        let (links, bottom) = self.chain();
-        let mut lhs = bottom.clone();
-        // The span of a link stands in the link above it.
-        for index in (1..links.len()).rev() {
-            let span = links[index - 1].lhs.span;
-            lhs = Expr { kind: ExprKind::Binary(Box::new(links[index].clone_with(lhs))), span };
+        let mut nodes = Vec::new();
+        self.walk(|expr| nodes.push(expr));
+        // Parents stand before their children in `nodes`: backwards, children are ready when their parent comes, the
+        // leftmost on top.
+        let mut ready: Vec<Expr> = Vec::new();
+        for node in nodes.into_iter().rev() {
+            let mut next = || ready.pop().unwrap_or_else(placeholder);
+            let kind = node.kind.clone_with(&mut next);
+            ready.push(Expr { kind, span: node.span });
         }
-        self.clone_with(lhs)
+        ready.pop().unwrap_or_else(placeholder)
     }
 }
 
-impl Binary {
-    fn clone_with(&self, lhs: Expr) -> Self {
-        Self {
-            op: self.op,
-            lhs,
-            rhs: self.rhs.clone(),
-            op_span: self.op_span,
-            return_bool: self.return_bool,
-            matching: self.matching.clone(),
+impl ExprKind {
+    /// A copy of this node alone; `next` gives its children from left to right.
+    fn clone_with(&self, next: &mut impl FnMut() -> Expr) -> Self {
+        match self {
+            Self::Number { value, is_duration } => Self::Number { value: *value, is_duration: *is_duration },
+            Self::String(bytes) => Self::String(bytes.clone()),
+            Self::VectorSelector(selector) => Self::VectorSelector(selector.clone()),
+            Self::MatrixSelector { selector, selector_span, range } => Self::MatrixSelector {
+                selector: selector.clone(),
+                selector_span: *selector_span,
+                range: range.clone(),
+            },
+            Self::Subquery { expr: _, range, step, offset, at } => Self::Subquery {
+                expr: Box::new(next()),
+                range: range.clone(),
+                step: step.clone(),
+                offset: offset.clone(),
+                at: *at,
+            },
+            Self::Aggregate(aggregate) => {
+                let param = aggregate.param.is_some().then(&mut *next);
+                let grouping = aggregate.grouping.clone();
+                Self::Aggregate(Box::new(Aggregate { op: aggregate.op, expr: next(), param, grouping }))
+            }
+            Self::Binary(binary) => Self::Binary(Box::new(Binary {
+                op: binary.op,
+                lhs: next(),
+                rhs: next(),
+                op_span: binary.op_span,
+                return_bool: binary.return_bool,
+                matching: binary.matching.clone(),
+            })),
+            Self::Unary { is_minus, .. } => Self::Unary { is_minus: *is_minus, expr: Box::new(next()) },
+            Self::Call { function, args } => {
+                Self::Call { function, args: std::iter::repeat_with(next).take(args.len()).collect() }
+            }
+            Self::Paren(_) => Self::Paren(Box::new(next())),
+        }
+    }
+
+    /// Whether the nodes are equal but for their children.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Subquery { expr: _, range, step, offset, at },
+                Self::Subquery {
+                    expr: _,
+                    range: other_range,
+                    step: other_step,
+                    offset: other_offset,
+                    at: other_at,
+                },
+            ) => (range, step, offset, at) == (other_range, other_step, other_offset, other_at),
+            (Self::Aggregate(left), Self::Aggregate(right)) => {
+                left.op == right.op
+                    && left.grouping == right.grouping
+                    && left.param.is_some() == right.param.is_some()
+            }
+            (Self::Binary(left), Self::Binary(right)) => {
+                left.op == right.op
+                    && left.op_span == right.op_span
+                    && left.return_bool == right.return_bool
+                    && left.matching == right.matching
+            }
+            (Self::Unary { is_minus, .. }, Self::Unary { is_minus: other, .. }) => is_minus == other,
+            (Self::Call { function, args }, Self::Call { function: other, args: other_args }) => {
+                function == other && args.len() == other_args.len()
+            }
+            (Self::Paren(_), Self::Paren(_)) => true,
+            // What is left has no children.
+            (
+                Self::Number { .. } | Self::String(_) | Self::VectorSelector(_) | Self::MatrixSelector { .. },
+                _,
+            ) => self == other,
+            _ => false,
         }
     }
 }
 
-impl PartialEq for Binary {
+impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
-        let (mut left, mut right) = (self, other);
-        loop {
-            let is_equal = left.op == right.op
-                && left.op_span == right.op_span
-                && left.return_bool == right.return_bool
-                && left.matching == right.matching
-                && left.rhs == right.rhs;
-            if !is_equal || left.lhs.span != right.lhs.span {
+        let mut pending = vec![(self, other)];
+        while let Some((left, right)) = pending.pop() {
+            if left.span != right.span || !left.kind.is_like(&right.kind) {
                 return false;
             }
-            match (&left.lhs.kind, &right.lhs.kind) {
-                (ExprKind::Binary(left_next), ExprKind::Binary(right_next)) => {
-                    (left, right) = (left_next, right_next);
-                }
-                (left_kind, right_kind) => return left_kind == right_kind,
-            }
+            pending.extend(left.children().into_iter().zip(right.children()));
         }
+        true
     }
 }
 

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use regex_automata::Input;
-use regex_automata::meta::Regex;
+use crate::model::pattern::Pattern;
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,11 +46,8 @@ pub struct Matcher {
     name: String,
     op: MatchOp,
     value: String,
-    regex: Option<Arc<Regex>>,
+    pattern: Option<Arc<Pattern>>,
 }
-
-/// Most bytes a compiled matcher may take.
-const REGEX_SIZE_BYTES_MAX: usize = 16 << 20;
 
 impl Matcher {
     /// Creates a matcher; regular expressions are anchored at both ends and `.` matches newlines.
@@ -59,16 +55,18 @@ impl Matcher {
     /// # Errors
     /// [`MatcherError`] if `op` is a regex operator and `value` does not compile.
     pub fn new(op: MatchOp, name: &str, value: &str) -> Result<Self, MatcherError> {
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(compile(value)?)),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Arc::new(
+                Pattern::new(value).map_err(|reason| MatcherError { pattern: value.to_owned(), reason })?,
+            )),
         };
-        Ok(Self { name: name.to_owned(), op, value: value.to_owned(), regex })
+        Ok(Self { name: name.to_owned(), op, value: value.to_owned(), pattern })
     }
 
     /// Creates an equality matcher, which cannot fail.
     pub fn equal(name: &str, value: &str) -> Self {
-        Self { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), regex: None }
+        Self { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), pattern: None }
     }
 
     /// The label's name.
@@ -87,31 +85,33 @@ impl Matcher {
     }
 
     /// Returns whether a label with this value satisfies the condition.
+    #[inline]
     pub fn matches(&self, value: &str) -> bool {
-        match (self.op, &self.regex) {
-            (MatchOp::Equal, _) => value == self.value,
-            (MatchOp::NotEqual, _) => value != self.value,
-            (MatchOp::Regex, Some(regex)) => regex.is_match(Input::new(value)),
-            (MatchOp::NotRegex, Some(regex)) => !regex.is_match(Input::new(value)),
-            // `new` is the only way to a regex operator and always compiles.
-            (MatchOp::Regex | MatchOp::NotRegex, None) => false,
+        self.is_negated() != self.matches_positively(value)
+    }
+
+    /// Returns whether the operator is `!=` or `!~`.
+    pub(crate) fn is_negated(&self) -> bool {
+        matches!(self.op, MatchOp::NotEqual | MatchOp::NotRegex)
+    }
+
+    /// Returns whether the value or pattern itself matches, whatever the operator makes of it.
+    pub(crate) fn matches_positively(&self, value: &str) -> bool {
+        match &self.pattern {
+            Some(pattern) => pattern.is_match(value),
+            None => value == self.value,
         }
+    }
+
+    /// The analysed pattern of a regex operator; `None` for `=` and `!=`.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_deref()
     }
 
     /// Returns whether a series without the label satisfies the condition.
     pub fn matches_absent(&self) -> bool {
         self.matches("")
     }
-}
-
-fn compile(pattern: &str) -> Result<Regex, MatcherError> {
-    Regex::builder()
-        .configure(Regex::config().nfa_size_limit(Some(REGEX_SIZE_BYTES_MAX)))
-        .build(&format!("^(?s:{pattern})$"))
-        .map_err(|error| MatcherError {
-            pattern: pattern.to_owned(),
-            reason: error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string),
-        })
 }
 
 impl PartialEq for Matcher {

@@ -3,13 +3,16 @@
 //! Time is `i64` milliseconds since the Unix epoch; ranges are half-open `[start_ms, end_ms)`.
 //! Not here: anything of a protocol or of PromQL.
 
+mod go_regex;
 mod label_set;
 mod matcher;
 mod metadata;
+pub(crate) mod pattern;
 mod stale;
 mod tenant;
 mod time_range;
 
+pub use go_regex::go_regex_to_rust;
 pub use label_set::{LabelSet, LabelSetBuilder, LabelSetError, Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

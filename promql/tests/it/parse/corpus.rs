@@ -9,7 +9,7 @@ fn scripts() -> Option<Vec<PathBuf>> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let Some(folder) = above.map(|folder| folder.join("shared/promqltest")).find(|folder| folder.is_dir())
     else {
-        println!("skipped: there is no folder shared/promqltest beside the repository");
+        eprintln!("skipped: there is no folder shared/promqltest beside the repository");
         return None;
     };
     let entries = std::fs::read_dir(&folder).unwrap();
@@ -57,7 +57,6 @@ fn every_expression_of_the_corpus_parses_and_prints_to_itself() {
     for query in &expressions {
         assert_prints_to_itself(query);
     }
-    println!("{} expressions", expressions.len());
     if !expressions.is_empty() {
         assert_eq!(expressions.len(), 2214);
     }

@@ -1,9 +1,22 @@
 //! The parser: language, messages, printing, limits; against Prometheus' corpus and another parser.
 
 mod corpus;
+mod differential;
+mod errors;
+mod generate;
+mod limits;
+mod printing;
+mod syntax;
 
 use mytsdb_promql::parse::ast::{Expr, ExprKind};
 use mytsdb_promql::{ParseOptions, parse};
+use proptest::prelude::ProptestConfig;
+
+/// Settings of property tests: 2,000 cases or as many as `PROPTEST_CASES` says.
+fn many_cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(2_000), failure_persistence: None, ..config }
+}
 
 /// Parses what must parse.
 fn parsed(query: &str) -> Expr {

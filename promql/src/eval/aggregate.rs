@@ -1,0 +1,403 @@
+//! Aggregations that need each value once: `sum avg count min max group stddev stdvar`.
+//!
+//! Rows are pushed into accumulators `[group][step]`, a fixed number of them whatever the number of threads, and
+//! merged in order, so that results do not depend on scheduling. `topk` and the like are in `aggregate_k`.
+
+use mytsdb_storage::model::LabelSet;
+use rayon::prelude::*;
+
+use super::block::{Block, RowLabels};
+use super::context::{Context, execution};
+use super::labels::{KeyIndex, KeyRule};
+use super::rows::Rows;
+use crate::engine::EvalError;
+use crate::kernel::kahan::{self, Mean};
+use crate::kernel::{ABSENT, is_absent};
+use crate::parse::ast::{AggregateOp, Grouping};
+
+/// Which group each series belongs to.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    /// Group of each series.
+    pub(crate) of_series: Vec<u32>,
+    /// Labels of each group.
+    pub(crate) labels: Vec<RowLabels>,
+}
+
+/// The rule that `by` or `without` gives.
+pub(crate) fn key_rule(grouping: &Grouping) -> KeyRule {
+    match grouping {
+        Grouping::By(names) => KeyRule::only(names),
+        Grouping::Without(names) => KeyRule::without(names),
+    }
+}
+
+impl Groups {
+    /// Groups series by their labels.
+    pub(crate) fn new(series: &[RowLabels], grouping: &Grouping) -> Self {
+        if matches!(grouping, Grouping::By(names) if names.is_empty()) {
+            // Nothing to look at: all series are one group.
+            let drop_name = series.iter().any(|labels| labels.drop_name);
+            let labels = if series.is_empty() {
+                vec![]
+            } else {
+                vec![RowLabels { set: LabelSet::empty(), drop_name }]
+            };
+            return Self { of_series: vec![0; series.len()], labels };
+        }
+        let mut keys = KeyIndex::new(key_rule(grouping));
+        let mut labels: Vec<RowLabels> = Vec::new();
+        let mut of_series = Vec::with_capacity(series.len());
+        for one in series {
+            let (number, is_new) = keys.number(&one.set);
+            if is_new {
+                labels.push(RowLabels::kept(keys.rule().apply(&one.set)));
+            }
+            labels[number].drop_name |= one.drop_name;
+            of_series.push(number as u32);
+        }
+        Self { of_series, labels }
+    }
+}
+
+/// What is kept of the values of one group at one step.
+trait Cell: Copy + Send + Sync {
+    /// No value yet.
+    const EMPTY: Self;
+    /// Adds a value that is present.
+    fn add(&mut self, value: f64);
+    /// Adds the values of another cell, which come after those of this one.
+    fn merge(&mut self, later: &Self);
+    /// The result, or [`ABSENT`].
+    fn finish(&self) -> f64;
+}
+
+#[derive(Clone, Copy)]
+struct SumCell {
+    sum: f64,
+    compensation: f64,
+}
+
+impl Cell for SumCell {
+    const EMPTY: Self = Self { sum: ABSENT, compensation: 0.0 };
+
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        if is_absent(self.sum) {
+            self.sum = value;
+        } else {
+            (self.sum, self.compensation) = kahan::add(value, self.sum, self.compensation);
+        }
+    }
+
+    fn merge(&mut self, later: &Self) {
+        if is_absent(self.sum) {
+            *self = *later;
+        } else if !is_absent(later.sum) {
+            (self.sum, self.compensation) =
+                kahan::merge((self.sum, self.compensation), (later.sum, later.compensation));
+        }
+    }
+
+    fn finish(&self) -> f64 {
+        if is_absent(self.sum) { ABSENT } else { self.sum + self.compensation }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AvgCell {
+    sum: SumCell,
+    count: f64,
+}
+
+impl Cell for AvgCell {
+    const EMPTY: Self = Self { sum: SumCell::EMPTY, count: 0.0 };
+
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        self.sum.add(value);
+        self.count += 1.0;
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.sum.merge(&later.sum);
+        self.count += later.count;
+    }
+
+    fn finish(&self) -> f64 {
+        if self.count == 0.0 {
+            ABSENT
+        } else {
+            self.sum.sum / self.count + self.sum.compensation / self.count
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct CountCell(f64);
+
+impl Cell for CountCell {
+    const EMPTY: Self = Self(0.0);
+
+    #[inline(always)]
+    fn add(&mut self, _value: f64) {
+        self.0 += 1.0;
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.0 += later.0;
+    }
+
+    fn finish(&self) -> f64 {
+        if self.0 == 0.0 { ABSENT } else { self.0 }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GroupCell(bool);
+
+impl Cell for GroupCell {
+    const EMPTY: Self = Self(false);
+
+    #[inline(always)]
+    fn add(&mut self, _value: f64) {
+        self.0 = true;
+    }
+
+    fn merge(&mut self, later: &Self) {
+        self.0 |= later.0;
+    }
+
+    fn finish(&self) -> f64 {
+        if self.0 { 1.0 } else { ABSENT }
+    }
+}
+
+/// The smallest or largest value; NaN only if there is nothing else.
+#[derive(Clone, Copy)]
+struct ExtremeCell<const IS_MAX: bool>(f64);
+
+impl<const IS_MAX: bool> Cell for ExtremeCell<IS_MAX> {
+    const EMPTY: Self = Self(ABSENT);
+
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        // ABSENT is a NaN as well, so the first value always replaces it.
+        let is_better = if IS_MAX { value > self.0 } else { value < self.0 };
+        if is_better || self.0.is_nan() {
+            self.0 = value;
+        }
+    }
+
+    fn merge(&mut self, later: &Self) {
+        if !is_absent(later.0) {
+            self.add(later.0);
+        }
+    }
+
+    fn finish(&self) -> f64 {
+        self.0
+    }
+}
+
+/// Welford's variance.
+#[derive(Clone, Copy)]
+struct VarianceCell<const IS_STDDEV: bool> {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl<const IS_STDDEV: bool> Cell for VarianceCell<IS_STDDEV> {
+    const EMPTY: Self = Self { count: 0.0, mean: 0.0, squares: 0.0 };
+
+    #[inline(always)]
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn merge(&mut self, later: &Self) {
+        if self.count == 0.0 {
+            *self = *later;
+        } else if later.count > 0.0 {
+            let count = self.count + later.count;
+            let delta = later.mean - self.mean;
+            self.mean += delta * later.count / count;
+            self.squares += later.squares + delta * delta * self.count * later.count / count;
+            self.count = count;
+        }
+    }
+
+    fn finish(&self) -> f64 {
+        let variance = self.squares / self.count;
+        match (self.count == 0.0, IS_STDDEV) {
+            (true, _) => ABSENT,
+            (false, true) => variance.sqrt(),
+            (false, false) => variance,
+        }
+    }
+}
+
+/// Most parts the series are split into; fixed so that results never depend on the number of threads.
+const PART_COUNT_MAX: usize = 16;
+/// Fewest series that are worth a part.
+const PART_SERIES_MIN: usize = 64;
+
+/// Accumulators of the groups that one part of the series met.
+struct Part<C> {
+    /// Slot of each group, or `u32::MAX`.
+    slots: Vec<u32>,
+    /// `[slot][step]`.
+    cells: Vec<C>,
+}
+
+/// Adds the values of a series that are present.
+#[inline]
+fn add_row<C: Cell>(cells: &mut [C], row: &[f64]) {
+    for (cell, value) in cells.iter_mut().zip(row) {
+        if !is_absent(*value) {
+            cell.add(*value);
+        }
+    }
+}
+
+fn accumulate<C: Cell>(
+    ctx: &Context<'_>,
+    rows: &Rows<'_>,
+    groups: &Groups,
+    range: std::ops::Range<usize>,
+) -> Result<Part<C>, EvalError> {
+    let step_count = rows.step_count;
+    let mut part = Part { slots: vec![u32::MAX; groups.labels.len()], cells: Vec::new() };
+    rows.visit(ctx, range, |index, row| {
+        let slot = &mut part.slots[groups.of_series[index] as usize];
+        if *slot == u32::MAX {
+            *slot = (part.cells.len() / step_count) as u32;
+            part.cells.resize(part.cells.len() + step_count, C::EMPTY);
+        }
+        let start = *slot as usize * step_count;
+        add_row(&mut part.cells[start..start + step_count], row);
+    })?;
+    Ok(part)
+}
+
+fn run<C: Cell>(ctx: &Context<'_>, rows: &Rows<'_>, groups: Groups) -> Result<Block, EvalError> {
+    let (series_count, step_count) = (rows.len(), rows.step_count);
+    let part_count = series_count.div_ceil(PART_SERIES_MIN).clamp(1, PART_COUNT_MAX);
+    let part_length = series_count.div_ceil(part_count).max(1);
+    let slots_max = series_count.min(groups.labels.len().saturating_mul(part_count));
+    let numbers_per_cell = size_of::<C>().div_ceil(size_of::<f64>());
+    let reservation =
+        ctx.reserve_numbers(slots_max.saturating_mul(numbers_per_cell), step_count, String::new)?;
+    let ranges = (0..part_count)
+        .map(|part| (part * part_length).min(series_count)..((part + 1) * part_length).min(series_count));
+    let parts: Vec<Part<C>> = if part_count == 1 {
+        ranges.map(|range| accumulate(ctx, rows, &groups, range)).collect::<Result<_, _>>()?
+    } else {
+        let ranges: Vec<_> = ranges.collect();
+        ranges.into_par_iter().map(|range| accumulate(ctx, rows, &groups, range)).collect::<Result<_, _>>()?
+    };
+    let mut result = Block::absent(ctx, groups.labels, step_count, String::new)?;
+    let mut merged = vec![C::EMPTY; step_count];
+    for group in 0..result.len() {
+        merged.fill(C::EMPTY);
+        for part in &parts {
+            let slot = part.slots[group];
+            if slot == u32::MAX {
+                continue;
+            }
+            let start = slot as usize * step_count;
+            for (cell, later) in merged.iter_mut().zip(&part.cells[start..start + step_count]) {
+                cell.merge(later);
+            }
+        }
+        for (value, cell) in result.row_mut(group).iter_mut().zip(&merged) {
+            *value = cell.finish();
+        }
+    }
+    drop(reservation);
+    Ok(result)
+}
+
+/// Averages whose sum is not finite are taken again, as an incremental mean that does not overflow.
+fn repair_averages(
+    ctx: &Context<'_>,
+    rows: &Rows<'_>,
+    of_series: &[u32],
+    result: &mut Block,
+) -> Result<(), EvalError> {
+    let broken: Vec<bool> = (0..result.len())
+        .map(|group| result.row(group).iter().any(|value| !is_absent(*value) && !value.is_finite()))
+        .collect();
+    if !broken.contains(&true) {
+        return Ok(());
+    }
+    let broken_count = broken.iter().filter(|is_broken| **is_broken).count();
+    let _reservation = ctx.reserve_numbers(broken_count.saturating_mul(6), rows.step_count, String::new)?;
+    let mut means: Vec<Vec<Option<Mean>>> = broken
+        .iter()
+        .map(|is_broken| if *is_broken { vec![None; rows.step_count] } else { vec![] })
+        .collect();
+    rows.visit(ctx, 0..rows.len(), |index, row| {
+        for (mean, value) in means[of_series[index] as usize].iter_mut().zip(row) {
+            match mean {
+                _ if is_absent(*value) => {}
+                Some(mean) => mean.add(*value),
+                None => *mean = Some(Mean::new(*value)),
+            }
+        }
+    })?;
+    for (group, means) in means.iter().enumerate() {
+        for (value, mean) in result.row_mut(group).iter_mut().zip(means) {
+            if let Some(mean) = mean {
+                *value = mean.finish();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Aggregates rows into one series per group.
+pub(crate) fn aggregate(
+    ctx: &Context<'_>,
+    op: AggregateOp,
+    rows: &Rows<'_>,
+    grouping: &Grouping,
+) -> Result<Block, EvalError> {
+    if rows.len() == 0 || rows.step_count == 0 {
+        return Ok(Block::empty(rows.step_count));
+    }
+    let groups = Groups::new(&rows.labels, grouping);
+    let mut result = match op {
+        AggregateOp::Sum => run::<SumCell>(ctx, rows, groups)?,
+        AggregateOp::Avg => {
+            let of_series = groups.of_series.clone();
+            let mut result = run::<AvgCell>(ctx, rows, groups)?;
+            repair_averages(ctx, rows, &of_series, &mut result)?;
+            result
+        }
+        AggregateOp::Count => run::<CountCell>(ctx, rows, groups)?,
+        AggregateOp::Group => run::<GroupCell>(ctx, rows, groups)?,
+        AggregateOp::Min => run::<ExtremeCell<false>>(ctx, rows, groups)?,
+        AggregateOp::Max => run::<ExtremeCell<true>>(ctx, rows, groups)?,
+        AggregateOp::Stddev => run::<VarianceCell<true>>(ctx, rows, groups)?,
+        AggregateOp::Stdvar => run::<VarianceCell<false>>(ctx, rows, groups)?,
+        other => return Err(execution(format!("expected aggregation operator but got {}", other.as_str()))),
+    };
+    result.retain_present();
+    Ok(result)
+}
+
+/// A closure that adds rows to one group, for benches.
+pub(crate) fn bench_sum(step_count: usize) -> impl FnMut(&[f64]) {
+    let mut cells = vec![SumCell::EMPTY; step_count];
+    move |row| add_row(&mut cells, row)
+}

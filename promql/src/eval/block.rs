@@ -1,0 +1,280 @@
+//! Intermediate results: numbers per step, and series as one matrix of columns.
+
+use hashbrown::HashMap;
+use mytsdb_storage::model::LabelSet;
+
+use super::context::{Context, Reservation, execution};
+use super::labels::without_metadata;
+use crate::engine::EvalError;
+use crate::kernel::{ABSENT, is_absent};
+
+/// A number per step.
+#[derive(Debug)]
+pub(crate) enum Scalars {
+    /// The same number at every step.
+    Constant(f64),
+    /// One number per step.
+    Steps(Vec<f64>),
+}
+
+impl Scalars {
+    /// The number at one step.
+    #[inline]
+    pub(crate) fn at(&self, step_index: usize) -> f64 {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Steps(values) => values[step_index],
+        }
+    }
+
+    /// Applies `function` to every number.
+    pub(crate) fn map(self, function: impl Fn(f64) -> f64) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(function(value)),
+            Self::Steps(mut values) => {
+                values.iter_mut().for_each(|value| *value = function(*value));
+                Self::Steps(values)
+            }
+        }
+    }
+
+    /// All numbers that differ from step to step, or the one.
+    pub(crate) fn distinct(&self) -> &[f64] {
+        match self {
+            Self::Constant(value) => std::slice::from_ref(value),
+            Self::Steps(values) => values,
+        }
+    }
+}
+
+/// The identity of one series in a result.
+#[derive(Debug, Clone)]
+pub(crate) struct RowLabels {
+    /// The labels.
+    pub(crate) set: LabelSet,
+    /// Whether metadata labels must vanish at the end (delayed name removal only).
+    pub(crate) drop_name: bool,
+}
+
+impl RowLabels {
+    /// Labels that stay as they are.
+    pub(crate) fn kept(set: LabelSet) -> Self {
+        Self { set, drop_name: false }
+    }
+
+    /// Drops the metadata labels: at once, or at the end if that is delayed.
+    pub(crate) fn drop_metadata(&mut self, is_delayed: bool) {
+        if is_delayed {
+            self.drop_name = true;
+        } else {
+            self.set = without_metadata(&self.set);
+        }
+    }
+}
+
+/// Series over all steps of a grid.
+///
+/// # Shape
+/// `values`: `[series_count][step_count]`, series-major. A step without value is [`ABSENT`].
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Per series.
+    pub(crate) labels: Vec<RowLabels>,
+    /// All values.
+    pub(crate) values: Vec<f64>,
+    /// Values per series.
+    pub(crate) step_count: usize,
+    /// The memory that `values` takes.
+    reservations: Vec<Reservation>,
+}
+
+impl Block {
+    /// A block without series.
+    pub(crate) fn empty(step_count: usize) -> Self {
+        Self { labels: Vec::new(), values: Vec::new(), step_count, reservations: Vec::new() }
+    }
+
+    /// A block with these labels and no values yet.
+    pub(crate) fn absent(
+        ctx: &Context<'_>,
+        labels: Vec<RowLabels>,
+        step_count: usize,
+        selector: impl FnOnce() -> String,
+    ) -> Result<Self, EvalError> {
+        let reservation = ctx.reserve_numbers(labels.len(), step_count, selector)?;
+        let values = vec![ABSENT; labels.len() * step_count];
+        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
+    }
+
+    /// One series with these values.
+    pub(crate) fn one(ctx: &Context<'_>, labels: LabelSet, values: Vec<f64>) -> Result<Self, EvalError> {
+        let reservation = ctx.reserve_numbers(1, values.len(), String::new)?;
+        let step_count = values.len();
+        let labels = vec![RowLabels::kept(labels)];
+        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
+    }
+
+    /// A block of rows whose memory is reserved already.
+    pub(crate) fn from_rows(
+        labels: Vec<RowLabels>,
+        values: Vec<f64>,
+        step_count: usize,
+        reservation: Reservation,
+    ) -> Self {
+        assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
+        Self { labels, values, step_count, reservations: vec![reservation] }
+    }
+
+    /// Adds the series of another block over the same steps.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.labels.extend(other.labels);
+        self.values.extend_from_slice(&other.values);
+        self.reservations.extend(other.reservations);
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The values of one series.
+    #[inline]
+    pub(crate) fn row(&self, series_index: usize) -> &[f64] {
+        &self.values[series_index * self.step_count..(series_index + 1) * self.step_count]
+    }
+
+    /// The values of one series, to change.
+    #[inline]
+    pub(crate) fn row_mut(&mut self, series_index: usize) -> &mut [f64] {
+        &mut self.values[series_index * self.step_count..(series_index + 1) * self.step_count]
+    }
+
+    /// Every series with its values.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&RowLabels, &[f64])> {
+        self.labels.iter().enumerate().map(|(index, labels)| (labels, self.row(index)))
+    }
+
+    /// Keeps only series that have a value somewhere, in order.
+    pub(crate) fn retain_present(&mut self) {
+        let steps = self.step_count;
+        let mut kept = 0;
+        for index in 0..self.labels.len() {
+            if self.row(index).iter().all(|value| is_absent(*value)) {
+                continue;
+            }
+            if kept != index {
+                self.labels.swap(kept, index);
+                self.values.copy_within(index * steps..(index + 1) * steps, kept * steps);
+            }
+            kept += 1;
+        }
+        self.labels.truncate(kept);
+        self.values.truncate(kept * steps);
+    }
+
+    /// Drops metadata labels of every series, at once or at the end.
+    pub(crate) fn drop_metadata(&mut self, ctx: &Context<'_>) -> Result<(), EvalError> {
+        let is_delayed = ctx.options.delayed_name_removal;
+        for labels in &mut self.labels {
+            labels.drop_metadata(is_delayed);
+        }
+        if is_delayed { Ok(()) } else { self.merge_duplicates() }
+    }
+
+    /// Drops what was delayed. Called once, at the end of an evaluation.
+    pub(crate) fn finish_names(&mut self) -> Result<(), EvalError> {
+        let mut has_dropped = false;
+        for labels in &mut self.labels {
+            if labels.drop_name {
+                has_dropped = true;
+                labels.set = without_metadata(&labels.set);
+                labels.drop_name = false;
+            }
+        }
+        if has_dropped { self.merge_duplicates() } else { Ok(()) }
+    }
+
+    /// Joins series with equal labels whose values do not meet at any step.
+    ///
+    /// # Errors
+    /// Prometheus' text if they do meet.
+    pub(crate) fn merge_duplicates(&mut self) -> Result<(), EvalError> {
+        let mut first_by_labels: HashMap<&LabelSet, usize> = HashMap::with_capacity(self.labels.len());
+        let mut target: Vec<usize> = Vec::with_capacity(self.labels.len());
+        for (index, labels) in self.labels.iter().enumerate() {
+            target.push(*first_by_labels.entry(&labels.set).or_insert(index));
+        }
+        if first_by_labels.len() == self.labels.len() {
+            return Ok(());
+        }
+        drop(first_by_labels);
+        let steps = self.step_count;
+        for (index, first) in target.iter().copied().enumerate().filter(|(index, first)| index != first) {
+            for step in 0..steps {
+                let value = std::mem::replace(&mut self.values[index * steps + step], ABSENT);
+                let cell = &mut self.values[first * steps + step];
+                if is_absent(value) {
+                    continue;
+                }
+                if !is_absent(*cell) {
+                    return Err(duplicate_labels());
+                }
+                *cell = value;
+            }
+        }
+        self.retain_present();
+        Ok(())
+    }
+}
+
+/// Two series with the same labels at the same step.
+pub(crate) fn duplicate_labels() -> EvalError {
+    execution("vector cannot contain metrics with the same labelset")
+}
+
+/// What an expression evaluates to over a grid.
+#[derive(Debug)]
+pub(crate) enum Operand {
+    /// Numbers.
+    Scalar(Scalars),
+    /// A text (bytes, as in Go).
+    String(Vec<u8>),
+    /// Series.
+    Vector(Block),
+}
+
+impl Operand {
+    /// The numbers.
+    pub(crate) fn into_scalars(self) -> Result<Scalars, EvalError> {
+        match self {
+            Self::Scalar(scalars) => Ok(scalars),
+            other => Err(other.mismatch("scalar")),
+        }
+    }
+
+    /// The series.
+    pub(crate) fn into_block(self) -> Result<Block, EvalError> {
+        match self {
+            Self::Vector(block) => Ok(block),
+            other => Err(other.mismatch("instant vector")),
+        }
+    }
+
+    /// The text.
+    pub(crate) fn into_string(self) -> Result<Vec<u8>, EvalError> {
+        match self {
+            Self::String(text) => Ok(text),
+            other => Err(other.mismatch("string")),
+        }
+    }
+
+    /// A tree that the parser's type check would have refused.
+    fn mismatch(&self, expected: &str) -> EvalError {
+        let found = match self {
+            Self::Scalar(_) => "scalar",
+            Self::String(_) => "string",
+            Self::Vector(_) => "instant vector",
+        };
+        execution(format!("expected type {expected}, got {found}"))
+    }
+}

@@ -1,0 +1,285 @@
+//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over classic buckets (`le` labels).
+
+use mytsdb_storage::model::LabelSet;
+
+use super::annotate;
+use super::block::{Block, RowLabels, Scalars};
+use super::call::Call;
+use super::labels::{KeyIndex, KeyRule, filtered, is_metadata, with_label, without_metadata};
+use crate::engine::EvalError;
+use crate::kernel::histogram::{Bucket, ForcedMonotonicity, bucket_fraction, bucket_quantile};
+use crate::kernel::is_absent;
+use crate::kernel::time::rfc3339;
+use crate::parse::ast::Span;
+
+const BUCKET_LABEL: &str = "le";
+
+/// The series of one histogram: labels without `le`, and per bucket its bound and row.
+struct Histogram {
+    labels: RowLabels,
+    buckets: Vec<(f64, usize)>,
+}
+
+/// A bound as Go's `ParseFloat` reads it.
+fn parse_bound(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_word = ["inf", "infinity", "nan"].iter().any(|word| unsigned.eq_ignore_ascii_case(word));
+    let is_number = unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    if is_word || is_number { text.parse().ok() } else { None }
+}
+
+/// Groups bucket series into histograms.
+fn histograms(call: &Call<'_>, block: &Block, span: Span) -> Vec<Histogram> {
+    let is_delayed = call.ctx.options.delayed_name_removal;
+    // The metric name is part of the key although it is not part of the result.
+    let mut keys = KeyIndex::new(KeyRule::without_only(&[BUCKET_LABEL.to_owned()]));
+    let mut found: Vec<Histogram> = Vec::new();
+    for (index, labels) in block.labels.iter().enumerate() {
+        let bound_text = labels.set.get(BUCKET_LABEL).unwrap_or("");
+        let Some(bound) = parse_bound(bound_text) else {
+            if block.row(index).iter().any(|value| !is_absent(*value)) {
+                let name = if is_delayed { labels.set.metric_name() } else { "" };
+                call.ctx.warn(
+                    span,
+                    format!(
+                        "bucket label \"le\" is missing or has a malformed value of {}{}",
+                        annotate::quote(bound_text.as_bytes()),
+                        annotate::for_metric(name)
+                    ),
+                );
+            }
+            continue;
+        };
+        let (number, is_new) = keys.number(&labels.set);
+        if is_new {
+            let set = filtered(&labels.set, |name| name != BUCKET_LABEL);
+            found.push(Histogram { labels: RowLabels { set, drop_name: true }, buckets: Vec::new() });
+        }
+        found[number].buckets.push((bound, index));
+    }
+    found
+}
+
+impl Histogram {
+    /// The labels of the result.
+    fn result_labels(&self, is_delayed: bool) -> RowLabels {
+        // The name is gone from the result at once in both modes; type and unit may wait.
+        let set = filtered(&self.labels.set, |name| name != mytsdb_storage::model::METRIC_NAME);
+        if is_delayed {
+            RowLabels { set, drop_name: true }
+        } else {
+            RowLabels::kept(filtered(&set, |name| !is_metadata(name)))
+        }
+    }
+
+    /// Fills `buckets` with those that have a value at `step`.
+    fn gather(&self, block: &Block, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        for (upper_bound, row) in &self.buckets {
+            let count = block.values[row * block.step_count + step];
+            if !is_absent(count) {
+                buckets.push(Bucket { upper_bound: *upper_bound, count });
+            }
+        }
+    }
+}
+
+/// Computes one row per histogram with `compute(step, buckets)`.
+fn per_histogram(
+    call: &Call<'_>,
+    block: &Block,
+    found: &[Histogram],
+    mut compute: impl FnMut(&Histogram, usize, &mut Vec<Bucket>) -> f64,
+) -> Result<Block, EvalError> {
+    let is_delayed = call.ctx.options.delayed_name_removal;
+    let labels = found.iter().map(|histogram| histogram.result_labels(is_delayed)).collect();
+    let mut result = Block::absent(call.ctx, labels, block.step_count, String::new)?;
+    let mut buckets = Vec::new();
+    for (index, histogram) in found.iter().enumerate() {
+        if index % 64 == 0 {
+            call.ctx.check_cancelled()?;
+        }
+        for (step, value) in result.row_mut(index).iter_mut().enumerate() {
+            histogram.gather(block, step, &mut buckets);
+            if !buckets.is_empty() {
+                *value = compute(histogram, step, &mut buckets);
+            }
+        }
+    }
+    result.retain_present();
+    Ok(result)
+}
+
+fn warn_about_quantiles(call: &Call<'_>, q: &Scalars, span: Span) {
+    for q in q.distinct().iter().filter(|q| q.is_nan() || !(0.0..=1.0).contains(*q)) {
+        call.ctx.warn(span, annotate::invalid_quantile(*q));
+    }
+}
+
+/// What was fixed in the buckets of one metric over all steps.
+#[derive(Debug)]
+struct Fixed {
+    worst: ForcedMonotonicity,
+    sample_count: usize,
+    first_ms: i64,
+    last_ms: i64,
+}
+
+/// Collects what was fixed, by metric name, and says so once.
+#[derive(Debug, Default)]
+struct FixedByMetric(Vec<(String, Fixed)>);
+
+impl FixedByMetric {
+    fn add(&mut self, name: &str, forced: ForcedMonotonicity, time_ms: i64) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, fixed)) => {
+                fixed.worst.min_bucket = fixed.worst.min_bucket.min(forced.min_bucket);
+                fixed.worst.max_bucket = fixed.worst.max_bucket.max(forced.max_bucket);
+                fixed.worst.max_diff = fixed.worst.max_diff.max(forced.max_diff);
+                fixed.sample_count += 1;
+                fixed.first_ms = fixed.first_ms.min(time_ms);
+                fixed.last_ms = fixed.last_ms.max(time_ms);
+            }
+            None => self.0.push((
+                name.to_owned(),
+                Fixed { worst: forced, sample_count: 1, first_ms: time_ms, last_ms: time_ms },
+            )),
+        }
+    }
+
+    fn report(self, call: &Call<'_>, span: Span) {
+        for (name, fixed) in self.0 {
+            call.ctx.info(
+                span,
+                format!(
+                    "input to histogram_quantile needed to be fixed for monotonicity (see \
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}, \
+                     from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+                    annotate::for_metric(&name),
+                    annotate::format_g(fixed.worst.min_bucket),
+                    annotate::format_g(fixed.worst.max_bucket),
+                    annotate::format_two_digits(fixed.worst.max_diff),
+                    fixed.sample_count,
+                    rfc3339(fixed.first_ms),
+                    rfc3339(fixed.last_ms),
+                ),
+            );
+        }
+    }
+}
+
+/// Quantile rows, noting what had to be fixed.
+fn quantile_rows(
+    call: &Call<'_>,
+    block: &Block,
+    found: &[Histogram],
+    q: &Scalars,
+    fixed: &mut FixedByMetric,
+) -> Result<Block, EvalError> {
+    let is_delayed = call.ctx.options.delayed_name_removal;
+    per_histogram(call, block, found, |histogram, step, buckets| {
+        let (value, forced) = bucket_quantile(q.at(step), buckets);
+        if let Some(forced) = forced {
+            let name = if is_delayed { histogram.labels.set.metric_name() } else { "" };
+            fixed.add(name, forced, call.grid.time_ms(step));
+        }
+        value
+    })
+}
+
+/// `histogram_quantile(q, buckets)`.
+pub(crate) fn histogram_quantile(call: &Call<'_>) -> Result<Block, EvalError> {
+    let q = call.scalars(0)?;
+    warn_about_quantiles(call, &q, call.arg(0)?.span);
+    let block = call.vector(1)?;
+    let span = call.arg(1)?.span;
+    let found = histograms(call, &block, span);
+    let mut fixed = FixedByMetric::default();
+    let mut result = quantile_rows(call, &block, &found, &q, &mut fixed)?;
+    fixed.report(call, span);
+    finish(call, &mut result)?;
+    Ok(result)
+}
+
+/// `histogram_quantiles(buckets, label, q…)`: one series per quantile.
+pub(crate) fn histogram_quantiles(call: &Call<'_>) -> Result<Block, EvalError> {
+    let block = call.vector(0)?;
+    let span = call.arg(0)?.span;
+    let label = call.text(1)?;
+    let found = histograms(call, &block, span);
+    let mut fixed = FixedByMetric::default();
+    let mut rows: Vec<(RowLabels, Vec<f64>)> = Vec::new();
+    let mut reservations = Vec::new();
+    for index in 2..call.args.len() {
+        let q = call.scalars(index)?;
+        warn_about_quantiles(call, &q, call.arg(index)?.span);
+        let part = quantile_rows(call, &block, &found, &q, &mut fixed)?;
+        reservations.push(call.ctx.reserve_numbers(part.len(), part.step_count, String::new)?);
+        for (labels, row) in part.rows() {
+            split_by_quantile(labels, row, &q, &label, &mut rows);
+        }
+    }
+    fixed.report(call, span);
+    let labels = rows.iter().map(|(labels, _)| labels.clone()).collect();
+    let mut result = Block::absent(call.ctx, labels, block.step_count, String::new)?;
+    for (index, (_, row)) in rows.iter().enumerate() {
+        result.row_mut(index).copy_from_slice(row);
+    }
+    drop(reservations);
+    result.merge_duplicates()?;
+    Ok(result)
+}
+
+/// Adds one row per distinct quantile, as the label shows it.
+fn split_by_quantile(
+    labels: &RowLabels,
+    row: &[f64],
+    q: &Scalars,
+    label: &str,
+    rows: &mut Vec<(RowLabels, Vec<f64>)>,
+) {
+    let named = |q: f64| -> RowLabels {
+        let set: LabelSet = with_label(&labels.set, label, &annotate::format_open_metrics(q));
+        RowLabels { set, drop_name: labels.drop_name }
+    };
+    match q {
+        Scalars::Constant(q) => rows.push((named(*q), row.to_vec())),
+        Scalars::Steps(quantiles) => {
+            let mut distinct = quantiles.clone();
+            distinct.sort_by(f64::total_cmp);
+            distinct.dedup_by(|left, right| left.to_bits() == right.to_bits());
+            for one in distinct {
+                let only = row.iter().zip(quantiles).map(|(value, q)| {
+                    if q.to_bits() == one.to_bits() { *value } else { crate::kernel::ABSENT }
+                });
+                rows.push((named(one), only.collect()));
+            }
+        }
+    }
+}
+
+/// `histogram_fraction(lower, upper, buckets)`.
+pub(crate) fn histogram_fraction(call: &Call<'_>) -> Result<Block, EvalError> {
+    let (lower, upper) = (call.scalars(0)?, call.scalars(1)?);
+    let block = call.vector(2)?;
+    let found = histograms(call, &block, call.arg(2)?.span);
+    let mut result = per_histogram(call, &block, &found, |_, step, buckets| {
+        bucket_fraction(lower.at(step), upper.at(step), buckets)
+    })?;
+    finish(call, &mut result)?;
+    Ok(result)
+}
+
+fn finish(call: &Call<'_>, result: &mut Block) -> Result<(), EvalError> {
+    if !call.ctx.options.delayed_name_removal {
+        for labels in &mut result.labels {
+            labels.set = without_metadata(&labels.set);
+        }
+    }
+    // Series that differed in their name only meet here, except in an instant query that drops names at the end.
+    if call.ctx.options.delayed_name_removal && call.grid.count == 1 {
+        Ok(())
+    } else {
+        result.merge_duplicates()
+    }
+}

@@ -1,0 +1,148 @@
+//! What all nodes of one evaluation share: the snapshot, limits, cancellation, remarks, and counters.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mytsdb_storage::Snapshot;
+
+use crate::annotation::Annotations;
+use crate::engine::{CancelReason, Cancellation, EngineOptions, EvalError, QueryStats};
+use crate::parse::ast::Span;
+
+/// Bytes of samples that a query holds now and held at most.
+#[derive(Debug, Default)]
+struct Budget {
+    used_bytes: AtomicUsize,
+    peak_bytes: AtomicUsize,
+}
+
+/// Bytes that count against the query's limit until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// One evaluation.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    /// The data.
+    pub(crate) snapshot: &'a Snapshot,
+    /// The settings.
+    pub(crate) options: &'a EngineOptions,
+    /// First evaluation time of the whole query (`start()`).
+    pub(crate) start_ms: i64,
+    /// Last evaluation time of the whole query as it was asked for (`end()`).
+    pub(crate) end_ms: i64,
+    /// Step of the whole query (`step()`), 0 for an instant query.
+    pub(crate) step_ms: i64,
+    cancellation: &'a Cancellation,
+    annotations: Mutex<Annotations>,
+    budget: Arc<Budget>,
+    samples_read: AtomicU64,
+}
+
+impl<'a> Context<'a> {
+    /// Starts an evaluation over `[start_ms, end_ms]`.
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        options: &'a EngineOptions,
+        cancellation: &'a Cancellation,
+        (start_ms, end_ms, step_ms): (i64, i64, i64),
+    ) -> Self {
+        Self {
+            snapshot,
+            options,
+            start_ms,
+            end_ms,
+            step_ms,
+            cancellation,
+            annotations: Mutex::default(),
+            budget: Arc::default(),
+            samples_read: AtomicU64::new(0),
+        }
+    }
+
+    /// Fails if the query was stopped from outside. Called per node and per batch of series.
+    pub(crate) fn check_cancelled(&self) -> Result<(), EvalError> {
+        match self.cancellation.reason() {
+            None => Ok(()),
+            Some(CancelReason::Canceled) => Err(EvalError::Canceled),
+            Some(CancelReason::TimedOut) => Err(EvalError::TimedOut),
+        }
+    }
+
+    /// Takes `bytes` from the query's limit. `selector` names the selector that needs them, or is empty.
+    ///
+    /// # Errors
+    /// [`EvalError::TooManyBytes`].
+    pub(crate) fn reserve(
+        &self,
+        bytes: usize,
+        selector: impl FnOnce() -> String,
+    ) -> Result<Reservation, EvalError> {
+        let limit = self.options.query_bytes_max;
+        let before = self.budget.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let reservation = Reservation { budget: Arc::clone(&self.budget), bytes };
+        let needed = before.saturating_add(bytes);
+        if needed > limit {
+            let name = selector();
+            let selector = if name.is_empty() { name } else { format!(" by selector {name}") };
+            return Err(EvalError::TooManyBytes { needed, limit, selector });
+        }
+        self.budget.peak_bytes.fetch_max(needed, Ordering::Relaxed);
+        Ok(reservation)
+    }
+
+    /// Takes what `cell_count` numbers need, without overflow.
+    pub(crate) fn reserve_numbers(
+        &self,
+        row_count: usize,
+        step_count: usize,
+        selector: impl FnOnce() -> String,
+    ) -> Result<Reservation, EvalError> {
+        // Half of the address space is more than any limit and does not overflow when added.
+        let bytes = row_count.saturating_mul(step_count).saturating_mul(8).min(usize::MAX / 2);
+        self.reserve(bytes, selector)
+    }
+
+    /// Counts samples that were decoded.
+    pub(crate) fn count_samples(&self, sample_count: usize) {
+        self.samples_read.fetch_add(sample_count as u64, Ordering::Relaxed);
+    }
+
+    /// Adds a warning about `span`.
+    pub(crate) fn warn(&self, span: Span, text: impl Into<String>) {
+        self.with_annotations(|annotations| annotations.warn(Some(span), text));
+    }
+
+    /// Adds an info about `span`.
+    pub(crate) fn info(&self, span: Span, text: impl Into<String>) {
+        self.with_annotations(|annotations| annotations.info(Some(span), text));
+    }
+
+    fn with_annotations(&self, change: impl FnOnce(&mut Annotations)) {
+        // A panic of another thread ends the query anyway; what was collected so far is whole.
+        change(&mut self.annotations.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Ends the evaluation: remarks and counters.
+    pub(crate) fn finish(self) -> (Annotations, QueryStats) {
+        let stats = QueryStats {
+            samples_read: self.samples_read.into_inner(),
+            peak_bytes: self.budget.peak_bytes.load(Ordering::Relaxed) as u64,
+        };
+        (self.annotations.into_inner().unwrap_or_else(PoisonError::into_inner), stats)
+    }
+}
+
+/// An error of the query itself.
+pub(crate) fn execution(text: impl Into<String>) -> EvalError {
+    EvalError::Execution(text.into())
+}

@@ -1,0 +1,90 @@
+//! Instant selectors, and what range selectors share with them: matching, times, memory.
+
+use mytsdb_storage::model::{Matcher, TimeRange};
+use mytsdb_storage::read::SeriesSet;
+
+use super::block::RowLabels;
+use super::context::Context;
+use super::rows::{Rows, SampleSource};
+use crate::engine::EvalError;
+use crate::grid::{StepGrid, WindowGrid};
+use crate::kernel::{rate, select};
+use crate::parse::ast::{At, RangeExtension, VectorSelector};
+
+/// The selector as text, for messages.
+pub(crate) fn describe(matchers: &[Matcher]) -> String {
+    let parts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+    format!("{{{}}}", parts.join(","))
+}
+
+impl Context<'_> {
+    /// The time that `@` fixes.
+    pub(crate) fn at_ms(&self, at: Option<At>) -> Option<i64> {
+        at.map(|at| match at {
+            At::Time(time_ms) => time_ms,
+            At::Start => self.start_ms,
+            At::End => self.end_ms,
+        })
+    }
+
+    /// The windows of a selector over `grid`.
+    pub(crate) fn windows(
+        &self,
+        selector: &VectorSelector,
+        grid: &StepGrid,
+        range_ms: i64,
+    ) -> Result<WindowGrid, EvalError> {
+        let offset_ms = self.offset_ms(&selector.offset)?;
+        Ok(WindowGrid::new(grid, self.at_ms(selector.at), offset_ms, range_ms))
+    }
+
+    /// Finds series and checks that one series' samples fit into memory on every worker.
+    pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, EvalError> {
+        self.check_cancelled()?;
+        let set = self.snapshot.select(matchers, range)?;
+        let largest = (0..set.len()).map(|index| set.estimated_sample_count(index, range)).max().unwrap_or(0);
+        let workers = self.options.thread_count.clamp(1, set.len().max(1));
+        let bytes = largest.saturating_mul(16).saturating_mul(workers);
+        drop(self.reserve(bytes, || describe(matchers))?);
+        Ok(set)
+    }
+}
+
+/// The labels of a selection.
+pub(crate) fn labels_of(set: &SeriesSet) -> Vec<RowLabels> {
+    (0..set.len()).map(|index| RowLabels::kept(set.labels(index).clone())).collect()
+}
+
+/// What an instant selector gives per step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The sample's value.
+    Value,
+    /// The sample's own time in seconds.
+    Time,
+}
+
+/// The rows of an instant selector.
+pub(crate) fn instant_rows<'a>(
+    ctx: &'a Context<'a>,
+    selector: &'a VectorSelector,
+    grid: &StepGrid,
+    wanted: Wanted,
+) -> Result<Rows<'a>, EvalError> {
+    let lookback_ms = ctx.options.lookback_ms;
+    let windows = ctx.windows(selector, grid, lookback_ms)?;
+    let is_smoothed = selector.extension == Some(RangeExtension::Smoothed);
+    let after_ms = if is_smoothed { lookback_ms } else { 0 };
+    let range = windows.read_range(0, after_ms);
+    let set = ctx.select(&selector.matchers, range)?;
+    let labels = labels_of(&set);
+    let source = SampleSource::Stored { set, range, strips_stale: is_smoothed };
+    let kernel: super::rows::RowKernel<'a> = match wanted {
+        Wanted::Value if is_smoothed => Box::new(move |_, samples, _, out| {
+            rate::smoothed_instant(samples, &windows, lookback_ms, out);
+        }),
+        Wanted::Value => Box::new(move |_, samples, _, out| select::newest_value(samples, &windows, out)),
+        Wanted::Time => Box::new(move |_, samples, _, out| select::newest_time(samples, &windows, out)),
+    };
+    Ok(Rows::stream(labels, grid.count, source, kernel, move || describe(&selector.matchers)))
+}

@@ -1,0 +1,38 @@
+//! Instant selectors: the newest sample of each window, and its time.
+
+use super::{ABSENT, Samples, is_absent};
+use crate::grid::WindowGrid;
+
+/// The newest sample's value per window; absent if there is none or it is a stale marker.
+pub(crate) fn newest_value(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
+    windows.for_each(samples.times_ms, |step_index, low, high| {
+        // A stale marker is copied as it is: it has the bits of ABSENT.
+        out[step_index] = if high > low { samples.values[high - 1] } else { ABSENT };
+    });
+}
+
+/// The newest sample's time in seconds per window; absent if there is none or it is a stale marker.
+pub(crate) fn newest_time(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
+    windows.for_each(samples.times_ms, |step_index, low, high| {
+        out[step_index] = if high > low && !is_absent(samples.values[high - 1]) {
+            samples.times_ms[high - 1] as f64 / 1000.0
+        } else {
+            ABSENT
+        };
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lookback_is_left_open_and_the_newest_sample_decides() {
+        let samples = Samples { times_ms: &[0, 10, 20], values: &[1.0, 2.0, ABSENT] };
+        let windows = WindowGrid { end_ms: 0, step_ms: 5, count: 7, range_ms: 10 };
+        let mut out = [0.0; 7];
+        newest_value(samples, &windows, &mut out);
+        let seen: Vec<Option<f64>> = out.iter().map(|v| (!is_absent(*v)).then_some(*v)).collect();
+        assert_eq!(seen, [Some(1.0), Some(1.0), Some(2.0), Some(2.0), None, None, None]);
+    }
+}

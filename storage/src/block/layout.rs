@@ -1,0 +1,209 @@
+//! Where blocks lie: `<data>/tenants/<tenant>/blocks/<YYYY-MM-DD>/<id as 16 hex digits>.mtb`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::fs::disk::{TEMPORARY_ENDING, remove_file};
+use crate::model::TenantId;
+
+const DAY_MS: i64 = 86_400_000;
+/// Ending of block files.
+const BLOCK_ENDING: &str = "mtb";
+
+/// A UTC day, counted from 1970-01-01. Shown as `YYYY-MM-DD`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Day(i64);
+
+impl Day {
+    /// The day that holds a time in milliseconds since the Unix epoch.
+    pub(crate) fn of_ms(time_ms: i64) -> Self {
+        Self(time_ms.div_euclid(DAY_MS))
+    }
+
+    /// The day with this number.
+    pub(crate) fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// Days since 1970-01-01.
+    pub(crate) fn number(self) -> i64 {
+        self.0
+    }
+
+    /// The first millisecond of the day.
+    #[cfg(test)]
+    pub(crate) fn start_ms(self) -> i64 {
+        self.0.saturating_mul(DAY_MS)
+    }
+
+    /// Year, month and day of the month in the Gregorian calendar.
+    ///
+    /// # Source
+    /// Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
+    fn civil(self) -> (i64, i64, i64) {
+        let shifted = self.0.saturating_add(719_468);
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.civil();
+        write!(formatter, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// One block of the data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct BlockRef {
+    /// The owner.
+    pub(crate) tenant: TenantId,
+    /// The day of its directory.
+    pub(crate) day: Day,
+    /// Sequence number, unique in the data directory.
+    pub(crate) id: u64,
+}
+
+impl BlockRef {
+    /// The directory that holds the block.
+    pub(crate) fn directory(&self, data_dir: &Path) -> PathBuf {
+        tenants(data_dir).join(self.tenant.as_str()).join("blocks").join(self.day.to_string())
+    }
+
+    /// The block's file.
+    pub(crate) fn path(&self, data_dir: &Path) -> PathBuf {
+        self.directory(data_dir).join(block_file_name(self.id))
+    }
+}
+
+/// The name of a block's file.
+pub(crate) fn block_file_name(id: u64) -> String {
+    format!("{id:016x}.{BLOCK_ENDING}")
+}
+
+fn tenants(data_dir: &Path) -> PathBuf {
+    data_dir.join("tenants")
+}
+
+/// Deletes what a crash has left: unfinished files, and blocks that are not `listed`. Returns the deleted paths.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn remove_unlisted(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> io::Result<Vec<PathBuf>> {
+    let kept: BTreeSet<PathBuf> = listed.iter().map(|block| block.path(data_dir)).collect();
+    let mut removed = Vec::new();
+    let mut directories = vec![tenants(data_dir)];
+    for entry in entries(data_dir)? {
+        if entry.file_type()?.is_file() && has_ending(&entry.path(), TEMPORARY_ENDING) {
+            removed.push(entry.path());
+        }
+    }
+    while let Some(directory) = directories.pop() {
+        for entry in entries(&directory)? {
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                directories.push(path);
+            } else if has_ending(&path, TEMPORARY_ENDING)
+                || has_ending(&path, BLOCK_ENDING) && !kept.contains(&path)
+            {
+                removed.push(path);
+            }
+        }
+    }
+    removed.iter().try_for_each(|path| remove_file(path))?;
+    Ok(removed)
+}
+
+/// Returns whether any block lies in the data directory.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn has_blocks(data_dir: &Path) -> io::Result<bool> {
+    let mut directories = vec![tenants(data_dir)];
+    while let Some(directory) = directories.pop() {
+        for entry in entries(&directory)? {
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            } else if has_ending(&entry.path(), BLOCK_ENDING) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Lists a directory; one that is not there is empty.
+fn entries(directory: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found == ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_written_as_calendar_dates() {
+        for (time_ms, expected) in [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (951_782_400_000, "2000-02-29"),
+            (1_709_251_199_999, "2024-02-29"),
+            (1_709_251_200_000, "2024-03-01"),
+            (4_107_542_400_000, "2100-03-01"),
+        ] {
+            assert_eq!(Day::of_ms(time_ms).to_string(), expected);
+        }
+        assert_eq!(Day::of_ms(Day::from_number(20_000).start_ms()).number(), 20_000);
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(!Day::of_ms(extreme).to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn blocks_lie_under_tenant_and_day() {
+        let block = BlockRef { tenant: TenantId::new("team-a").unwrap(), day: Day::of_ms(0), id: 0x1f };
+        assert_eq!(
+            block.path(Path::new("data")),
+            Path::new("data/tenants/team-a/blocks/1970-01-01/000000000000001f.mtb")
+        );
+    }
+
+    #[test]
+    fn only_unlisted_blocks_and_unfinished_files_are_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let block = |id| BlockRef { tenant: TenantId::new("x.tmp").unwrap(), day: Day::of_ms(0), id };
+        let (kept, lost) = (block(1), block(2));
+        std::fs::create_dir_all(kept.directory(data.path())).unwrap();
+        let unfinished = kept.path(data.path()).with_extension("mtb.tmp");
+        let manifest = data.path().join("MANIFEST.tmp");
+        let foreign = kept.directory(data.path()).join("notes.txt");
+        for path in [&kept.path(data.path()), &lost.path(data.path()), &unfinished, &manifest, &foreign] {
+            std::fs::write(path, b"x").unwrap();
+        }
+        let mut removed = remove_unlisted(data.path(), &BTreeSet::from([kept.clone()])).unwrap();
+        removed.sort();
+        let mut expected = vec![lost.path(data.path()), unfinished, manifest];
+        expected.sort();
+        assert_eq!(removed, expected);
+        assert!(kept.path(data.path()).exists() && foreign.exists());
+        assert!(!lost.path(data.path()).exists());
+    }
+}

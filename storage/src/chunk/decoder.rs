@@ -1,0 +1,131 @@
+//! The reading side of the room: bytes of unknown provenance to columns.
+//!
+//! Damage gives [`ChunkError`] and leaves the output as it was; memory is bounded by [`SAMPLE_COUNT_MAX`].
+
+use super::constant;
+use super::decimal;
+use super::error::ChunkError;
+use super::exceptions;
+use super::float_bits;
+use super::format::{
+    CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_DIVISOR, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
+};
+use super::integers::IntegerReader;
+use super::timestamps::TimestampDecoder;
+use crate::coding::Cursor;
+
+/// Decodes chunks; keeps its scratch memory between them.
+#[derive(Debug, Default)]
+pub struct ChunkDecoder {
+    integers: Vec<i64>,
+    exceptions: Vec<(usize, f64)>,
+    timestamps: TimestampDecoder,
+}
+
+impl ChunkDecoder {
+    /// A decoder without scratch memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends exactly the `count` values of the value chunk `bytes` to `out`.
+    ///
+    /// A wrong `count` is noticed wherever the bytes can tell: not in constant chunks, nor always among zeros.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the bytes are no such chunk; `out` is then as before.
+    pub fn decode_values(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        out: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
+        check_sample_count(count)?;
+        let start = out.len();
+        out.reserve(count);
+        let result = self.append_values(bytes, count, out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        debug_assert!(result.is_err() || out.len() - start == count);
+        result
+    }
+
+    /// Appends exactly the `count` timestamps (milliseconds, strictly ascending) of the chunk `bytes` to `out`.
+    ///
+    /// A wrong `count` is noticed wherever the bytes can tell: not in chunks of an exact grid.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if the bytes are no such chunk or do not ascend; `out` is then as before.
+    pub fn decode_timestamps(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        out: &mut Vec<i64>,
+    ) -> Result<(), ChunkError> {
+        check_sample_count(count)?;
+        let start = out.len();
+        out.reserve(count);
+        let result = self.timestamps.decode(bytes, count, out);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        debug_assert!(result.is_err() || out.len() - start == count);
+        result
+    }
+
+    fn append_values(&mut self, bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), ChunkError> {
+        let mut cursor = Cursor::new(bytes);
+        let id = cursor.u8()?;
+        let exponent = id >> EXPONENT_SHIFT;
+        if id & TRANSFORM_MASK == CONSTANT {
+            if id & (HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
+                return Err(ChunkError::UnknownEncoding { id });
+            }
+            let value = constant::read(exponent, &mut cursor)?;
+            out.resize(out.len() + count, value);
+            return check_end(&cursor);
+        }
+        self.exceptions.clear();
+        if id & HAS_EXCEPTIONS != 0 {
+            exceptions::read(&mut cursor, count, &mut self.exceptions)?;
+        }
+        let start = out.len();
+        self.integers.clear();
+        let mut reader = IntegerReader::new(&mut cursor, id, count, &mut self.integers)?;
+        loop {
+            // Block by block: the integers stay in the nearest cache.
+            if exponent == FLOAT_BITS {
+                float_bits::restore(&self.integers, out);
+            } else {
+                decimal::restore(&self.integers, exponent, out);
+            }
+            self.integers.clear();
+            if !reader.next(&mut self.integers)? {
+                break;
+            }
+        }
+        for &(position, value) in &self.exceptions {
+            if let Some(slot) = out.get_mut(start + position) {
+                *slot = value;
+            }
+        }
+        check_end(&cursor)
+    }
+}
+
+fn check_sample_count(count: usize) -> Result<(), ChunkError> {
+    if (1..=SAMPLE_COUNT_MAX).contains(&count) {
+        Ok(())
+    } else {
+        Err(ChunkError::SampleCount { given: count })
+    }
+}
+
+/// Refuses bytes behind the last sample.
+pub(super) fn check_end(cursor: &Cursor<'_>) -> Result<(), ChunkError> {
+    if cursor.is_at_end() {
+        return Ok(());
+    }
+    Err(ChunkError::TrailingBytes { offset: cursor.offset(), length: cursor.remaining() })
+}

@@ -1,0 +1,41 @@
+//! Turns the samples of one series into bytes and back: the value and timestamp codecs.
+//!
+//! Input: a column of floats or of strictly ascending millisecond timestamps. Output: one self-describing run of
+//! bytes without its sample count, which the caller keeps. Every float comes back bit by bit, NaN payloads and `-0.0`
+//! included. Not here: where chunks live (head, blocks), which samples share a chunk, checksums.
+//!
+//! A chunk's encoding is chosen by contest: each encoding estimates its size, the smallest writes its id byte.
+//!
+//! | file | does |
+//! |---|---|
+//! | `constant` | one value for all samples |
+//! | `decimal` | floats that are decimal fractions, as integers, by exact division |
+//! | `float_bits` | any floats, as order-preserving integers |
+//! | `exceptions` | samples that are no such integers, stale markers above all |
+//! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
+//! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
+//! | `bitpack` | the packing kernels |
+//! | `timestamps` | a grid and the distance from it |
+//!
+//! Format: `docs/format/chunk.md`.
+
+mod bitpack;
+mod constant;
+mod decimal;
+mod decoder;
+mod encoder;
+mod error;
+mod exceptions;
+mod float_bits;
+mod format;
+mod integers;
+mod miniblock;
+mod timestamps;
+
+#[cfg(test)]
+mod tests;
+
+pub use decoder::ChunkDecoder;
+pub use encoder::ChunkEncoder;
+pub use error::ChunkError;
+pub use format::SAMPLE_COUNT_MAX;

@@ -1,0 +1,231 @@
+//! Work behind the doors: flush the heads to blocks, drop what is older than retention, close.
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::Storage;
+use super::tenant::Tenant;
+use crate::block::layout::{BlockRef, Day};
+use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
+use crate::block::reader::{BlockOpenError, BlockReader};
+use crate::fs::disk::remove_file;
+use crate::head::{FlushError, write_blocks};
+use crate::wal::{WalFailure, delete_segments_below};
+
+/// Why maintenance failed. Nothing is lost: it is tried again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaintainError {
+    /// The WAL does not work any more.
+    #[error("storage is read-only after a failed WAL write: {reason}")]
+    ReadOnly {
+        /// What went wrong first.
+        reason: String,
+    },
+    /// A block could not be written or read back.
+    #[error("cannot flush tenant {tenant}: {reason}")]
+    Block {
+        /// Whose block.
+        tenant: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The MANIFEST could not be written.
+    #[error("cannot commit to the MANIFEST: {reason}")]
+    Manifest {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl From<WalFailure> for MaintainError {
+    fn from(failure: WalFailure) -> Self {
+        Self::ReadOnly { reason: failure.reason.to_string() }
+    }
+}
+
+impl From<ManifestError> for MaintainError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest { reason: error.to_string() }
+    }
+}
+
+/// What only one thread at a time may do.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    pub(super) manifest: Manifest,
+    pub(super) next_block_id: u64,
+    /// First WAL segment that is needed once the frozen heads are in blocks; set while a flush is not through.
+    pub(super) pending_wal_floor: Option<u64>,
+    /// When the oldest unflushed write came, as far as known.
+    pub(super) unflushed_since_ms: Option<i64>,
+}
+
+impl Storage {
+    /// Does what is due: flushes the heads if they are large or old, drops blocks beyond retention. Call it every
+    /// second or so. `now_ms` is the clock.
+    ///
+    /// # Errors
+    /// [`MaintainError`]; call again.
+    pub fn maintain(&self, now_ms: i64) -> Result<(), MaintainError> {
+        if self.is_flush_due(now_ms) {
+            self.flush(now_ms)?;
+        }
+        self.drop_expired(now_ms)
+    }
+
+    fn is_flush_due(&self, now_ms: i64) -> bool {
+        let stats = self.stats();
+        let since_ms = {
+            let mut maintenance = self.maintenance.lock();
+            if maintenance.pending_wal_floor.is_some() {
+                return true;
+            }
+            if stats.head_sample_count == 0 {
+                maintenance.unflushed_since_ms = None;
+                return false;
+            }
+            *maintenance.unflushed_since_ms.get_or_insert(now_ms)
+        };
+        stats.head_bytes >= self.options.head_bytes_max
+            || stats.wal_bytes >= self.options.wal_bytes_max
+            || now_ms.saturating_sub(since_ms) >= self.options.head_age_ms_max
+    }
+
+    /// Writes the heads of all tenants to blocks now and drops the WAL behind them. Reads and writes go on.
+    ///
+    /// # Errors
+    /// [`MaintainError`]; what could not be written stays in memory and in the WAL, and the next flush takes it up.
+    pub fn flush(&self, now_ms: i64) -> Result<(), MaintainError> {
+        let mut maintenance = self.maintenance.lock();
+        if maintenance.pending_wal_floor.is_some() {
+            // An earlier flush did not get through: its heads come first.
+            self.flush_frozen(&mut maintenance)?;
+        }
+        self.freeze(&mut maintenance)?;
+        maintenance.unflushed_since_ms = Some(now_ms);
+        self.flush_frozen(&mut maintenance)
+    }
+
+    /// Freezes all heads and begins a WAL epoch, with nobody writing meanwhile.
+    fn freeze(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+        let mut epoch = self.epoch.write();
+        let wal_floor = self.wal.rotate()?;
+        *epoch += 1;
+        let mut last_lsn = None;
+        for tenant in self.all_tenants() {
+            tenant.freeze();
+            last_lsn = tenant.relog_metadata(&self.wal, *epoch)?.or(last_lsn);
+        }
+        drop(epoch);
+        if let Some(lsn) = last_lsn {
+            self.wal.wait(lsn)?;
+        }
+        maintenance.pending_wal_floor = Some(wal_floor);
+        Ok(())
+    }
+
+    fn flush_frozen(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+        let Some(wal_floor) = maintenance.pending_wal_floor else { return Ok(()) };
+        let mut published: Vec<(Arc<Tenant>, Vec<Arc<BlockReader>>)> = Vec::new();
+        let mut edit = ManifestEdit { wal_floor: Some(wal_floor), ..ManifestEdit::default() };
+        for tenant in self.all_tenants() {
+            let Some(generation) = tenant.frozen() else { continue };
+            let next_block_id = &mut maintenance.next_block_id;
+            let written =
+                write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, || {
+                    let id = *next_block_id;
+                    *next_block_id += 1;
+                    id
+                })
+                .map_err(|error| flush_failed(&tenant, &error))?;
+            let blocks = written
+                .iter()
+                .map(|block| self.open_block(block))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| block_failed(&tenant, &error))?;
+            edit.add.extend(written);
+            published.push((tenant, blocks));
+        }
+        edit.next_id = Some(maintenance.next_block_id);
+        maintenance.manifest.commit(edit)?;
+        for (tenant, blocks) in published {
+            for block in &blocks {
+                let meta = block.meta();
+                info!(
+                    tenant = %tenant.id, block = meta.id, series_count = meta.series_count,
+                    sample_count = meta.sample_count, file_bytes = meta.file_bytes, "block written"
+                );
+            }
+            tenant.publish(blocks);
+        }
+        maintenance.pending_wal_floor = None;
+        if let Err(error) = delete_segments_below(&self.wal_dir, wal_floor) {
+            // Harmless: the MANIFEST says that they are not needed, the next start removes them.
+            error!(%error, wal_floor, "cannot delete WAL segments");
+        }
+        Ok(())
+    }
+
+    fn open_block(&self, block: &BlockRef) -> Result<Arc<BlockReader>, BlockOpenError> {
+        BlockReader::open(&block.path(&self.options.data_dir)).map(Arc::new)
+    }
+
+    /// Drops whole blocks whose newest sample is older than retention.
+    fn drop_expired(&self, now_ms: i64) -> Result<(), MaintainError> {
+        let oldest_ms = self.oldest_kept_ms(now_ms);
+        let mut maintenance = self.maintenance.lock();
+        let mut expired: Vec<(Arc<Tenant>, Vec<BlockRef>)> = Vec::new();
+        for tenant in self.all_tenants() {
+            let snapshot = tenant.snapshot();
+            let blocks = snapshot.blocks.iter().filter(|block| block.meta().max_ms < oldest_ms);
+            let blocks: Vec<BlockRef> = blocks.map(|block| reference(block)).collect();
+            if !blocks.is_empty() {
+                expired.push((tenant, blocks));
+            }
+        }
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let del = expired.iter().flat_map(|(_, blocks)| blocks.iter().cloned()).collect();
+        maintenance.manifest.commit(ManifestEdit { del, ..ManifestEdit::default() })?;
+        for (tenant, blocks) in expired {
+            tenant.remove_blocks(&blocks.iter().map(|block| block.id).collect::<Vec<_>>());
+            for block in blocks {
+                let path = block.path(&self.options.data_dir);
+                info!(tenant = %tenant.id, block = block.id, "block is beyond retention");
+                if let Err(error) = remove_file(&path) {
+                    error!(path = %path.display(), %error, "cannot delete a block beyond retention");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes what is in memory, so that the next start has no WAL to replay. Without it nothing is lost either.
+    /// The data directory is let go when the last owner drops the storage.
+    ///
+    /// # Errors
+    /// [`MaintainError`] if the flush fails; the WAL still has everything.
+    pub fn close(&self, now_ms: i64) -> Result<(), MaintainError> {
+        if self.stats().head_sample_count > 0 {
+            self.flush(now_ms)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a block lies: the whole of it is inside one UTC day.
+fn reference(block: &BlockReader) -> BlockRef {
+    let meta = block.meta();
+    BlockRef { tenant: meta.tenant.clone(), day: Day::of_ms(meta.min_ms), id: meta.id }
+}
+
+fn flush_failed(tenant: &Tenant, error: &FlushError) -> MaintainError {
+    MaintainError::Block { tenant: tenant.id.to_string(), reason: error.to_string() }
+}
+
+fn block_failed(tenant: &Tenant, error: &BlockOpenError) -> MaintainError {
+    MaintainError::Block { tenant: tenant.id.to_string(), reason: error.to_string() }
+}

@@ -1,0 +1,264 @@
+//! The engine's doors: open, submit and write, reader, flush, maintain, close. No algorithm itself.
+//!
+//! Way of a write: resolve series ([`crate::head::SeriesTable`]) → log ([`crate::wal::WalWriter`]) → append
+//! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
+//! in the MANIFEST → swap the snapshot → drop the old WAL segments.
+//!
+//! Locks, in the order in which they are taken: `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
+//! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
+//! sees every logged write in the head.
+
+mod maintain;
+mod open;
+mod options;
+mod plan;
+mod tenant;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+pub use maintain::MaintainError;
+pub use open::OpenError;
+pub use options::{StorageOptions, WalSync};
+use tenant::Tenant;
+
+use crate::batch::{Rejection, WriteBatch, WriteReport};
+use crate::fs::lock::DirectoryLock;
+use crate::model::TenantId;
+use crate::snapshot::Snapshot;
+use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
+use plan::{TimeWindow, WritePlan};
+
+/// Why a batch could not be written at all.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The columns of the batch do not fit together; a mistake of the caller.
+    #[error("batch shape: {0}")]
+    Shape(String),
+    /// The WAL does not take writes after a failed write or sync.
+    #[error("storage is read-only after a failed WAL write: {reason}")]
+    ReadOnly {
+        /// What went wrong first.
+        reason: String,
+    },
+}
+
+impl From<WalFailure> for WriteError {
+    fn from(failure: WalFailure) -> Self {
+        Self::ReadOnly { reason: failure.reason.to_string() }
+    }
+}
+
+/// The promise that a submitted write becomes durable.
+#[derive(Debug)]
+#[must_use = "a write may be acknowledged only after its commit"]
+pub struct Commit {
+    wal: Arc<WalWriter>,
+    /// Position that must be durable; `None` if nothing was logged.
+    lsn: Option<Lsn>,
+}
+
+impl Commit {
+    /// Blocks until the write is durable as [`WalSync`] says.
+    ///
+    /// # Errors
+    /// [`WriteError::ReadOnly`] if the WAL could not be written; the write must not be acknowledged then.
+    pub fn wait(self) -> Result<(), WriteError> {
+        match self.lsn {
+            Some(lsn) => Ok(self.wal.wait(lsn)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Calls `notify` once, from the WAL's thread or at once, when the outcome is known. It must not block.
+    pub fn on_durable(self, notify: impl FnOnce(Result<(), WriteError>) + Send + 'static) {
+        match self.lsn {
+            Some(lsn) => {
+                self.wal.on_durable(lsn, Box::new(|outcome| notify(outcome.map_err(WriteError::from))));
+            }
+            None => notify(Ok(())),
+        }
+    }
+}
+
+/// Facts for metrics and status pages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StorageStats {
+    /// Tenants with data.
+    pub tenant_count: usize,
+    /// Series known to the heads.
+    pub head_series_count: usize,
+    /// Samples in the heads.
+    pub head_sample_count: usize,
+    /// Bytes of memory of the heads' samples.
+    pub head_bytes: usize,
+    /// Bytes in the WAL since the last flush.
+    pub wal_bytes: u64,
+    /// Blocks.
+    pub block_count: usize,
+    /// Samples in blocks.
+    pub block_sample_count: u64,
+    /// Bytes of all block files.
+    pub block_bytes: u64,
+    /// Newest sample's time, if any.
+    pub newest_ms: Option<i64>,
+}
+
+/// The storage engine of one data directory.
+#[derive(Debug)]
+pub struct Storage {
+    options: StorageOptions,
+    key_seed: u64,
+    /// Read by every write, written by a freeze; the number of the WAL's epoch.
+    epoch: RwLock<u32>,
+    wal: Arc<WalWriter>,
+    tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    maintenance: Mutex<maintain::Maintenance>,
+    /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
+    newest_ms: AtomicI64,
+    wal_dir: PathBuf,
+    _lock: DirectoryLock,
+}
+
+impl Storage {
+    /// Returns the key of a series from any bytes that determine its labels within a tenant.
+    ///
+    /// Why: different bytes for the same labels are fine, equal bytes for different labels are not.
+    #[inline]
+    pub fn series_key(&self, bytes: &[u8]) -> u128 {
+        xxh3_128_with_seed(bytes, self.key_seed)
+    }
+
+    /// The seed of [`Storage::series_key`], random per process, for rooms that fold hashes themselves.
+    pub fn series_key_seed(&self) -> u64 {
+        self.key_seed
+    }
+
+    /// Writes a batch and waits until it is durable as [`WalSync`] says. `now_ms` is the clock.
+    ///
+    /// # Errors
+    /// [`WriteError`]; refused samples are not an error but part of the report.
+    pub fn write(
+        &self,
+        tenant: &TenantId,
+        batch: &WriteBatch<'_>,
+        now_ms: i64,
+    ) -> Result<WriteReport, WriteError> {
+        let (report, commit) = self.submit(tenant, batch, now_ms)?;
+        commit.wait()?;
+        Ok(report)
+    }
+
+    /// Writes a batch without waiting for the disk: the samples are readable at once, durable when the
+    /// returned [`Commit`] says so. Does no I/O itself, so an async task may call it.
+    ///
+    /// # Errors
+    /// [`WriteError`]; refused samples are not an error but part of the report.
+    pub fn submit(
+        &self,
+        tenant: &TenantId,
+        batch: &WriteBatch<'_>,
+        now_ms: i64,
+    ) -> Result<(WriteReport, Commit), WriteError> {
+        plan::check_shape(batch)?;
+        let tenant = self.tenant(tenant);
+        let epoch = self.epoch.read();
+        let resolution = tenant
+            .table
+            .resolve(batch, *epoch, |series| tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ()))?;
+        let mut report = WriteReport::default();
+        for (series_index, reason) in resolution.rejected {
+            let sample_count = plan::run_range(batch, series_index).len();
+            report.rejections.push(Rejection { series_index, sample_count, reason });
+        }
+        let plan = WritePlan::new(batch, &resolution.series_refs, self.window(now_ms), &mut report);
+        let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
+        let mut builder = RecordBuilder::default();
+        plan.log(tenant.number, &mut builder);
+        if !builder.bytes().is_empty() {
+            lsn = Some(self.wal.append(builder.bytes())?);
+        }
+        if let Some(newest_ms) = plan.newest_ms() {
+            self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
+        }
+        report.accepted_sample_count = plan.sample_count();
+        plan.apply(&tenant.active());
+        Ok((report, Commit { wal: Arc::clone(&self.wal), lsn }))
+    }
+
+    /// Returns an immutable view of one tenant's data.
+    pub fn reader(&self, tenant: &TenantId) -> Snapshot {
+        let found = self.tenants.read().get(tenant).cloned();
+        found.map_or_else(Tenant::empty_snapshot, |tenant| tenant.snapshot())
+    }
+
+    /// Returns facts for metrics and status pages.
+    pub fn stats(&self) -> StorageStats {
+        let newest_ms = self.newest_ms.load(Ordering::Relaxed);
+        let mut stats = StorageStats {
+            wal_bytes: self.wal.epoch_bytes(),
+            newest_ms: (newest_ms > i64::MIN).then_some(newest_ms),
+            ..StorageStats::default()
+        };
+        for tenant in self.all_tenants() {
+            let snapshot = tenant.snapshot();
+            stats.tenant_count += 1;
+            stats.head_series_count += tenant.table.series_count();
+            for generation in &snapshot.generations {
+                stats.head_sample_count += generation.sample_count();
+                stats.head_bytes += generation.memory_bytes();
+            }
+            for block in snapshot.blocks.iter() {
+                stats.block_count += 1;
+                stats.block_sample_count += block.meta().sample_count;
+                stats.block_bytes += block.meta().file_bytes;
+            }
+        }
+        stats
+    }
+
+    /// Returns the names of all tenants with data, sorted.
+    pub fn tenant_ids(&self) -> Vec<TenantId> {
+        let mut ids: Vec<TenantId> = self.tenants.read().keys().cloned().collect();
+        ids.sort();
+        ids
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn write_failure(&self) -> Option<WriteError> {
+        self.wal.failure().map(WriteError::from)
+    }
+
+    fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
+        if let Some(tenant) = self.tenants.read().get(id) {
+            return Arc::clone(tenant);
+        }
+        let mut tenants = self.tenants.write();
+        let number = tenants.len() as u32;
+        Arc::clone(tenants.entry(id.clone()).or_insert_with(|| Arc::new(Tenant::new(id.clone(), number))))
+    }
+
+    fn all_tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().values().cloned().collect()
+    }
+
+    /// The times that are accepted now.
+    fn window(&self, now_ms: i64) -> TimeWindow {
+        TimeWindow {
+            oldest_ms: self.oldest_kept_ms(now_ms),
+            newest_ms: now_ms.saturating_add(self.options.ahead_ms_max),
+        }
+    }
+
+    /// Retention is reckoned from the newer of the clock and the newest sample.
+    fn oldest_kept_ms(&self, now_ms: i64) -> i64 {
+        let newest_ms = self.newest_ms.load(Ordering::Relaxed).max(now_ms);
+        self.options.retention_ms.map_or(i64::MIN, |retention_ms| newest_ms.saturating_sub(retention_ms))
+    }
+}

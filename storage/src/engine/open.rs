@@ -1,0 +1,186 @@
+//! Opening: lock, MANIFEST, blocks, WAL replay.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rayon::prelude::*;
+use tracing::{error, info, warn};
+
+use super::maintain::Maintenance;
+use super::tenant::Tenant;
+use super::{Storage, StorageOptions};
+use crate::block::layout::{BlockRef, remove_unlisted};
+use crate::block::manifest::{Manifest, ManifestError};
+use crate::block::reader::BlockReader;
+use crate::fs::lock::{DirectoryLock, LockError};
+use crate::head::HeadReplay;
+use crate::model::TenantId;
+use crate::wal::{ReplayError, WalWriter, delete_segments_below, replay};
+
+/// Why the engine does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// An operation on a file failed.
+    #[error("cannot {operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data directory cannot be had for this process alone.
+    #[error("cannot lock the data directory: {reason}")]
+    Locked {
+        /// Why.
+        reason: String,
+    },
+    /// The MANIFEST, without which nobody knows which blocks count, cannot be read.
+    #[error("cannot read the MANIFEST: {reason}")]
+    Manifest {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<LockError> for OpenError {
+    fn from(error: LockError) -> Self {
+        Self::Locked { reason: error.to_string() }
+    }
+}
+
+impl From<ManifestError> for OpenError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest { reason: error.to_string() }
+    }
+}
+
+impl From<ReplayError> for OpenError {
+    fn from(error: ReplayError) -> Self {
+        let ReplayError::Io { operation, path, source } = error;
+        Self::Io { operation, path, source }
+    }
+}
+
+fn io_error<'p>(operation: &'static str, path: &'p Path) -> impl Fn(io::Error) -> OpenError + 'p {
+    move |source| OpenError::Io { operation, path: path.to_owned(), source }
+}
+
+impl Storage {
+    /// Opens (or creates) the data directory and replays the WAL. `now_ms` is the clock.
+    ///
+    /// # Errors
+    /// [`OpenError`]. A damaged block is no error: it is left where it is, named in the log, and not served.
+    pub fn open(options: StorageOptions, now_ms: i64) -> Result<Self, OpenError> {
+        let data_dir = options.data_dir.as_path();
+        let wal_dir = data_dir.join("wal");
+        std::fs::create_dir_all(&wal_dir).map_err(io_error("create", &wal_dir))?;
+        let lock = DirectoryLock::acquire(data_dir)?;
+        let (manifest, listed) = Manifest::open(data_dir)?;
+        for path in remove_unlisted(data_dir, &listed.blocks).map_err(io_error("clean", data_dir))? {
+            warn!(path = %path.display(), "removed a file that no commit names");
+        }
+        let mut blocks = open_blocks(data_dir, &listed.blocks);
+        delete_segments_below(&wal_dir, listed.wal_floor).map_err(io_error("clean", &wal_dir))?;
+        let mut head = HeadReplay::default();
+        let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
+        if head.orphan_sample_count > 0 {
+            error!(
+                sample_count = head.orphan_sample_count,
+                "WAL has samples of series that it does not name"
+            );
+        }
+        let tenants = restore_tenants(&mut blocks, head);
+        let wal = WalWriter::open(&wal_dir, outcome.next_sequence, outcome.valid_bytes, options.wal_sync)
+            .map_err(io_error("open the WAL in", &wal_dir))?;
+        info!(
+            block_count = listed.blocks.len(),
+            wal_record_count = outcome.record_count,
+            wal_bytes = outcome.valid_bytes,
+            dropped_wal_bytes = outcome.dropped_bytes,
+            "storage is open"
+        );
+        let storage = Self {
+            key_seed: random_seed(),
+            epoch: RwLock::new(1),
+            wal: Arc::new(wal),
+            tenants: RwLock::new(tenants),
+            maintenance: Mutex::new(Maintenance {
+                manifest,
+                next_block_id: listed.next_id,
+                pending_wal_floor: None,
+                unflushed_since_ms: None,
+            }),
+            newest_ms: AtomicI64::new(i64::MIN),
+            wal_dir,
+            options,
+            _lock: lock,
+        };
+        storage.restore_newest(now_ms);
+        Ok(storage)
+    }
+
+    /// Finds the newest sample again; one far ahead of the clock does not count.
+    fn restore_newest(&self, now_ms: i64) {
+        let limit_ms = now_ms.saturating_add(self.options.ahead_ms_max);
+        for tenant in self.all_tenants() {
+            let snapshot = tenant.snapshot();
+            let in_blocks = snapshot.blocks.iter().map(|block| block.meta().max_ms);
+            let in_head = snapshot.generations.iter().filter_map(|generation| generation.stats().span_ms);
+            for newest_ms in in_blocks.chain(in_head.map(|(_, max_ms)| max_ms)).filter(|ms| *ms <= limit_ms) {
+                self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A seed nobody outside can guess, so that nobody can make two series collide on purpose.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+fn restore_tenants(
+    blocks: &mut HashMap<TenantId, Vec<Arc<BlockReader>>>,
+    head: HeadReplay,
+) -> HashMap<TenantId, Arc<Tenant>> {
+    let mut replayed = head.tenants;
+    let mut names: Vec<TenantId> = blocks.keys().chain(replayed.keys()).cloned().collect();
+    names.sort();
+    names.dedup();
+    let mut tenants = HashMap::new();
+    for (number, name) in names.into_iter().enumerate() {
+        let head = replayed.remove(&name).unwrap_or_default();
+        let blocks = blocks.remove(&name).unwrap_or_default();
+        let tenant =
+            Tenant::restored(name.clone(), number as u32, head.table, head.generation, blocks, head.metadata);
+        tenants.insert(name, Arc::new(tenant));
+    }
+    tenants
+}
+
+/// Opens all listed blocks in parallel; damaged ones are named in the log and left out.
+fn open_blocks(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
+    let opened: Vec<Option<(TenantId, Arc<BlockReader>)>> = listed
+        .par_iter()
+        .map(|block| match BlockReader::open(&block.path(data_dir)) {
+            Ok(reader) => Some((block.tenant.clone(), Arc::new(reader))),
+            Err(damage) => {
+                error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");
+                None
+            }
+        })
+        .collect();
+    let mut by_tenant: HashMap<TenantId, Vec<Arc<BlockReader>>> = HashMap::new();
+    for (tenant, reader) in opened.into_iter().flatten() {
+        by_tenant.entry(tenant).or_default().push(reader);
+    }
+    by_tenant
+}

@@ -1,0 +1,49 @@
+//! Everything an engine is opened with: each setting with its unit and default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// When an acknowledged write is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalSync {
+    /// Before the acknowledgement, one `fdatasync` shared by concurrent writes.
+    Group,
+    /// Within this time after the acknowledgement.
+    Interval(Duration),
+    /// When the operating system likes.
+    None,
+}
+
+/// Everything an engine is opened with.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Directory of all data; created if absent.
+    pub data_dir: PathBuf,
+    /// When a write counts as durable.
+    pub wal_sync: WalSync,
+    /// How long samples are kept; `None` = for ever.
+    pub retention_ms: Option<i64>,
+    /// How far ahead of the clock a sample may be.
+    pub ahead_ms_max: i64,
+    /// Bytes of samples in memory at which the heads are flushed to blocks.
+    pub head_bytes_max: usize,
+    /// Bytes in the WAL at which the heads are flushed to blocks.
+    pub wal_bytes_max: u64,
+    /// Age of the oldest unflushed write at which the heads are flushed to blocks.
+    pub head_age_ms_max: i64,
+}
+
+impl StorageOptions {
+    /// The defaults, for data in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            wal_sync: WalSync::Group,
+            retention_ms: Some(15 * 24 * 3_600_000),
+            ahead_ms_max: 10 * 60_000,
+            head_bytes_max: 128 << 20,
+            wal_bytes_max: 512 << 20,
+            head_age_ms_max: 2 * 3_600_000,
+        }
+    }
+}

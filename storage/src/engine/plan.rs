@@ -1,0 +1,237 @@
+//! What becomes of a batch: which samples are refused, which are logged one by one, which as encoded chunks.
+//!
+//! Pure but for encoding. Long ascending runs are encoded at once: the WAL and the head then take a byte a sample
+//! instead of ten.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::WriteError;
+use crate::batch::{RejectReason, Rejection, WriteBatch, WriteReport};
+use crate::head::{CHUNK_SAMPLE_COUNT, Codec, Generation, Resolution, SampleRuns, SealedChunk};
+use crate::wal::{ChunkRecord, RecordBuilder};
+
+/// Runs at least this long are encoded before they are logged.
+const ENCODED_RUN_SAMPLE_COUNT_MIN: usize = 120;
+
+thread_local! {
+    /// PERF: encoders keep megabytes of scratch and hints about the last series.
+    static CODEC: RefCell<Codec> = RefCell::default();
+}
+
+/// The times that are accepted, both ends included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeWindow {
+    pub(super) oldest_ms: i64,
+    pub(super) newest_ms: i64,
+}
+
+impl TimeWindow {
+    fn refusal(self, time_ms: i64) -> Option<RejectReason> {
+        if time_ms < self.oldest_ms {
+            Some(RejectReason::TooOld { given_ms: time_ms, limit_ms: self.oldest_ms })
+        } else if time_ms > self.newest_ms {
+            Some(RejectReason::TooFarAhead { given_ms: time_ms, limit_ms: self.newest_ms })
+        } else {
+            None
+        }
+    }
+}
+
+/// Checks that the columns of a batch fit together.
+///
+/// # Errors
+/// [`WriteError::Shape`].
+pub(super) fn check_shape(batch: &WriteBatch<'_>) -> Result<(), WriteError> {
+    let shape = |text: String| Err(WriteError::Shape(text));
+    if batch.keys.len() != batch.sample_ends.len() {
+        return shape(format!("{} keys for {} runs", batch.keys.len(), batch.sample_ends.len()));
+    }
+    if batch.timestamps_ms.len() != batch.values.len() {
+        return shape(format!("{} timestamps for {} values", batch.timestamps_ms.len(), batch.values.len()));
+    }
+    if !batch.sample_ends.is_sorted() {
+        return shape("ends of runs do not ascend".to_owned());
+    }
+    let last_end = batch.sample_ends.last().copied().unwrap_or(0);
+    if last_end != batch.values.len() {
+        return shape(format!("runs end at {last_end}, there are {} samples", batch.values.len()));
+    }
+    Ok(())
+}
+
+/// The samples of one series of a batch.
+pub(super) fn run_range(batch: &WriteBatch<'_>, series_index: usize) -> Range<usize> {
+    let start = if series_index == 0 { 0 } else { batch.sample_ends[series_index - 1] };
+    start..batch.sample_ends[series_index]
+}
+
+/// What is logged and appended.
+#[derive(Debug)]
+pub(super) struct WritePlan<'a> {
+    series_refs: Cow<'a, [u32]>,
+    sample_ends: Cow<'a, [usize]>,
+    timestamps_ms: Cow<'a, [i64]>,
+    values: Cow<'a, [f64]>,
+    chunks: Vec<(u32, Arc<SealedChunk>)>,
+}
+
+impl<'a> WritePlan<'a> {
+    /// Splits a batch by what becomes of it; refusals go to `report`.
+    pub(super) fn new(
+        batch: &WriteBatch<'a>,
+        series_refs: &'a [u32],
+        window: TimeWindow,
+        report: &mut WriteReport,
+    ) -> Self {
+        let is_inside =
+            batch.timestamps_ms.iter().all(|time_ms| (window.oldest_ms..=window.newest_ms).contains(time_ms));
+        let has_long_runs = batch.values.len() >= batch.keys.len().saturating_mul(2)
+            && (0..batch.keys.len())
+                .any(|index| run_range(batch, index).len() >= ENCODED_RUN_SAMPLE_COUNT_MIN);
+        if is_inside && !has_long_runs && report.rejections.is_empty() {
+            return Self {
+                series_refs: Cow::Borrowed(series_refs),
+                sample_ends: Cow::Borrowed(batch.sample_ends),
+                timestamps_ms: Cow::Borrowed(batch.timestamps_ms),
+                values: Cow::Borrowed(batch.values),
+                chunks: Vec::new(),
+            };
+        }
+        let mut plan = OwnedPlan::default();
+        for (series_index, series_ref) in series_refs.iter().enumerate() {
+            if *series_ref == Resolution::REJECTED {
+                continue;
+            }
+            let range = run_range(batch, series_index);
+            let (timestamps_ms, values) = (&batch.timestamps_ms[range.clone()], &batch.values[range]);
+            if is_inside || timestamps_ms.iter().all(|time_ms| window.refusal(*time_ms).is_none()) {
+                plan.add_run(*series_ref, timestamps_ms, values);
+            } else {
+                report.rejections.extend(
+                    plan.add_inside(*series_ref, timestamps_ms, values, window)
+                        .map(|(sample_count, reason)| Rejection { series_index, sample_count, reason }),
+                );
+            }
+        }
+        Self {
+            series_refs: Cow::Owned(plan.series_refs),
+            sample_ends: Cow::Owned(plan.sample_ends),
+            timestamps_ms: Cow::Owned(plan.timestamps_ms),
+            values: Cow::Owned(plan.values),
+            chunks: plan.chunks,
+        }
+    }
+
+    fn runs(&self) -> SampleRuns<'_> {
+        SampleRuns {
+            series_refs: &self.series_refs,
+            sample_ends: &self.sample_ends,
+            timestamps_ms: &self.timestamps_ms,
+            values: &self.values,
+        }
+    }
+
+    /// How many samples are accepted.
+    pub(super) fn sample_count(&self) -> usize {
+        self.values.len() + self.chunks.iter().map(|(_, chunk)| chunk.sample_count as usize).sum::<usize>()
+    }
+
+    /// The newest accepted sample, if any.
+    pub(super) fn newest_ms(&self) -> Option<i64> {
+        let in_chunks = self.chunks.iter().map(|(_, chunk)| chunk.max_ms).max();
+        self.timestamps_ms.iter().copied().max().max(in_chunks)
+    }
+
+    /// Adds the records of the plan to `builder`.
+    pub(super) fn log(&self, tenant_number: u32, builder: &mut RecordBuilder) {
+        if !self.values.is_empty() {
+            let runs = self.runs();
+            let columns = (0..self.series_refs.len()).map(|index| {
+                let (timestamps_ms, values) = runs.run(index);
+                (self.series_refs[index], timestamps_ms, values)
+            });
+            builder.samples(tenant_number, self.series_refs.len(), columns);
+        }
+        if !self.chunks.is_empty() {
+            let records = self.chunks.iter().map(|(series_ref, chunk)| ChunkRecord {
+                series_ref: *series_ref,
+                min_ms: chunk.min_ms,
+                max_ms: chunk.max_ms,
+                sample_count: chunk.sample_count,
+                timestamps: &chunk.timestamps,
+                values: &chunk.values,
+            });
+            builder.chunks(tenant_number, records);
+        }
+    }
+
+    /// Appends the plan to the head.
+    pub(super) fn apply(self, generation: &Generation) {
+        if !self.values.is_empty() {
+            generation.append_samples(&self.runs());
+        }
+        if !self.chunks.is_empty() {
+            generation.append_chunks(self.chunks);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct OwnedPlan {
+    series_refs: Vec<u32>,
+    sample_ends: Vec<usize>,
+    timestamps_ms: Vec<i64>,
+    values: Vec<f64>,
+    chunks: Vec<(u32, Arc<SealedChunk>)>,
+}
+
+impl OwnedPlan {
+    fn add_run(&mut self, series_ref: u32, timestamps_ms: &[i64], values: &[f64]) {
+        if values.is_empty() {
+            return;
+        }
+        let is_long = values.len() >= ENCODED_RUN_SAMPLE_COUNT_MIN;
+        if is_long && timestamps_ms.is_sorted_by(|left, right| left < right) {
+            CODEC.with_borrow_mut(|codec| {
+                let chunk_count = values.len().div_ceil(CHUNK_SAMPLE_COUNT);
+                let chunk_samples = values.len().div_ceil(chunk_count);
+                for (times, values) in timestamps_ms.chunks(chunk_samples).zip(values.chunks(chunk_samples)) {
+                    self.chunks.push((series_ref, Arc::new(codec.seal(times, values))));
+                }
+            });
+            return;
+        }
+        self.series_refs.push(series_ref);
+        self.timestamps_ms.extend_from_slice(timestamps_ms);
+        self.values.extend_from_slice(values);
+        self.sample_ends.push(self.values.len());
+    }
+
+    /// Adds what lies inside `window`; returns how many samples do not, with the first reason.
+    fn add_inside(
+        &mut self,
+        series_ref: u32,
+        timestamps_ms: &[i64],
+        values: &[f64],
+        window: TimeWindow,
+    ) -> Option<(usize, RejectReason)> {
+        let mut refused: Option<(usize, RejectReason)> = None;
+        let mut kept_timestamps_ms = Vec::new();
+        let mut kept_values = Vec::new();
+        for (time_ms, value) in timestamps_ms.iter().zip(values) {
+            match (window.refusal(*time_ms), &mut refused) {
+                (None, _) => {
+                    kept_timestamps_ms.push(*time_ms);
+                    kept_values.push(*value);
+                }
+                (Some(_), Some((sample_count, _))) => *sample_count += 1,
+                (Some(reason), None) => refused = Some((1, reason)),
+            }
+        }
+        self.add_run(series_ref, &kept_timestamps_ms, &kept_values);
+        refused
+    }
+}

@@ -1,0 +1,204 @@
+//! One tenant inside the engine: its series, its heads, its blocks, its metadata.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::block::reader::BlockReader;
+use crate::head::{Generation, SeriesTable};
+use crate::model::{LabelSet, MetricMetadata, TenantId};
+use crate::snapshot::Snapshot;
+use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
+
+/// Heads and blocks, swapped whole.
+#[derive(Debug)]
+struct TenantState {
+    active: Arc<Generation>,
+    /// Frozen by a flush that is not through yet.
+    frozen: Option<Arc<Generation>>,
+    /// By ascending id.
+    blocks: Arc<[Arc<BlockReader>]>,
+}
+
+/// One tenant.
+#[derive(Debug)]
+pub(super) struct Tenant {
+    /// The name.
+    pub(super) id: TenantId,
+    /// The tenant's number in the WAL of this process.
+    pub(super) number: u32,
+    /// The tenant's series.
+    pub(super) table: Arc<SeriesTable>,
+    /// WAL epoch that names the tenant.
+    named_epoch: AtomicU32,
+    state: RwLock<TenantState>,
+    /// Sorted by metric name, each once.
+    metadata: Mutex<Arc<Vec<MetricMetadata>>>,
+}
+
+impl Tenant {
+    /// Creates a tenant without data.
+    pub(super) fn new(id: TenantId, number: u32) -> Self {
+        Self::restored(id, number, Arc::default(), Arc::default(), Vec::new(), Vec::new())
+    }
+
+    /// Creates a tenant from what was on disk.
+    pub(super) fn restored(
+        id: TenantId,
+        number: u32,
+        table: Arc<SeriesTable>,
+        active: Arc<Generation>,
+        mut blocks: Vec<Arc<BlockReader>>,
+        metadata: Vec<MetricMetadata>,
+    ) -> Self {
+        blocks.sort_by_key(|block| block.meta().id);
+        let tenant = Self {
+            id,
+            number,
+            table,
+            named_epoch: AtomicU32::new(0),
+            state: RwLock::new(TenantState { active, frozen: None, blocks: blocks.into() }),
+            metadata: Mutex::default(),
+        };
+        tenant.merge_metadata(&metadata);
+        tenant
+    }
+
+    /// The view of a tenant that does not exist.
+    pub(super) fn empty_snapshot() -> Snapshot {
+        Snapshot {
+            table: Arc::default(),
+            generations: Vec::new(),
+            blocks: Arc::new([]),
+            metadata: Arc::default(),
+        }
+    }
+
+    /// The view of now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let metadata = Arc::clone(&self.metadata.lock());
+        let state = self.state.read();
+        let generations = state.frozen.iter().chain([&state.active]).cloned().collect();
+        Snapshot { table: Arc::clone(&self.table), generations, blocks: Arc::clone(&state.blocks), metadata }
+    }
+
+    /// The generation that takes writes. The caller holds the epoch.
+    pub(super) fn active(&self) -> Arc<Generation> {
+        Arc::clone(&self.state.read().active)
+    }
+
+    /// Freezes the active generation if it has samples. The caller holds the epoch for writing.
+    pub(super) fn freeze(&self) {
+        let mut state = self.state.write();
+        if !state.active.is_empty() {
+            debug_assert!(state.frozen.is_none(), "one flush at a time");
+            state.frozen = Some(std::mem::take(&mut state.active));
+        }
+    }
+
+    /// The generation that a flush has to write.
+    pub(super) fn frozen(&self) -> Option<Arc<Generation>> {
+        self.state.read().frozen.clone()
+    }
+
+    /// Puts the blocks in the place of the frozen generation, in one step.
+    pub(super) fn publish(&self, new_blocks: Vec<Arc<BlockReader>>) {
+        let mut state = self.state.write();
+        let mut blocks = state.blocks.to_vec();
+        blocks.extend(new_blocks);
+        blocks.sort_by_key(|block| block.meta().id);
+        state.blocks = blocks.into();
+        state.frozen = None;
+    }
+
+    /// Takes the blocks with these ids out of the view; queries that hold them read on.
+    pub(super) fn remove_blocks(&self, ids: &[u64]) {
+        let mut state = self.state.write();
+        let kept: Vec<_> =
+            state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
+        state.blocks = kept.into();
+    }
+
+    /// Names series in the WAL. Called with the table locked, so one thread at a time.
+    pub(super) fn log_series(
+        &self,
+        wal: &WalWriter,
+        epoch: u32,
+        series: &[(u32, LabelSet)],
+    ) -> Result<Lsn, WalFailure> {
+        let mut builder = RecordBuilder::default();
+        self.name_in(&mut builder, epoch);
+        builder.series(self.number, series.iter().map(|(series_ref, labels)| (*series_ref, labels)));
+        let lsn = wal.append(builder.bytes())?;
+        self.named_epoch.store(epoch, Ordering::Release);
+        Ok(lsn)
+    }
+
+    fn name_in(&self, builder: &mut RecordBuilder, epoch: u32) {
+        if self.named_epoch.load(Ordering::Acquire) != epoch {
+            builder.tenant(self.number, self.id.as_str());
+        }
+    }
+
+    /// Logs and keeps facts about metrics that are new; `None` if none is.
+    pub(super) fn log_metadata(
+        &self,
+        wal: &WalWriter,
+        epoch: u32,
+        metadata: &[MetricMetadata],
+    ) -> Result<Option<Lsn>, WalFailure> {
+        if metadata.is_empty() {
+            return Ok(None);
+        }
+        let known = Arc::clone(&self.metadata.lock());
+        let fresh: Vec<MetricMetadata> = metadata
+            .iter()
+            .filter(|fact| find(&known, &fact.metric).is_err() || known.binary_search(fact).is_err())
+            .cloned()
+            .collect();
+        if fresh.is_empty() {
+            return Ok(None);
+        }
+        let lsn = self.append_metadata(wal, epoch, &fresh)?;
+        self.merge_metadata(&fresh);
+        Ok(Some(lsn))
+    }
+
+    fn append_metadata(
+        &self,
+        wal: &WalWriter,
+        epoch: u32,
+        metadata: &[MetricMetadata],
+    ) -> Result<Lsn, WalFailure> {
+        let mut builder = RecordBuilder::default();
+        self.name_in(&mut builder, epoch);
+        builder.metadata(self.number, metadata);
+        wal.append(builder.bytes())
+    }
+
+    /// Logs all known metadata again, because the epoch before is about to be dropped.
+    pub(super) fn relog_metadata(&self, wal: &WalWriter, epoch: u32) -> Result<Option<Lsn>, WalFailure> {
+        let known = Arc::clone(&self.metadata.lock());
+        if known.is_empty() {
+            return Ok(None);
+        }
+        self.append_metadata(wal, epoch, &known).map(Some)
+    }
+
+    fn merge_metadata(&self, facts: &[MetricMetadata]) {
+        let mut metadata = self.metadata.lock();
+        let mut merged = metadata.as_ref().clone();
+        for fact in facts {
+            match find(&merged, &fact.metric) {
+                Ok(position) => merged[position] = fact.clone(),
+                Err(position) => merged.insert(position, fact.clone()),
+            }
+        }
+        *metadata = Arc::new(merged);
+    }
+}
+
+fn find(metadata: &[MetricMetadata], metric: &str) -> Result<usize, usize> {
+    metadata.binary_search_by(|fact| fact.metric.as_str().cmp(metric))
+}

@@ -1,0 +1,6 @@
+//! The only room that touches the file system: durable files, read-only mappings, the lock of the data directory.
+//!
+//! Not here: any format. What the bytes mean is known to `wal` and `block`.
+
+pub(crate) mod disk;
+pub(crate) mod lock;

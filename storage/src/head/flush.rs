@@ -1,0 +1,172 @@
+//! Turns a frozen generation into immutable blocks, one per UTC day that it has samples in.
+//!
+//! Input: a generation nobody writes to. Output: complete block files under their final names.
+//! Not here: choosing when, the commit in the MANIFEST, dropping the WAL (see `engine`).
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::series::{Codec, HeadPieces, SealedChunk};
+use super::{CHUNK_SAMPLE_COUNT, Generation, SeriesTable};
+use crate::block::layout::{BlockRef, Day};
+use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
+use crate::chunk::{ChunkDecoder, ChunkError};
+use crate::model::{LabelSet, TenantId, TimeRange};
+use crate::read::decode_pieces;
+
+/// Series encoded in parallel before they are written in order: bounds the memory of a flush.
+const BATCH_SERIES_COUNT: usize = 4096;
+/// Chunks at least this long are copied as they are.
+const COPIED_SAMPLE_COUNT_MIN: u32 = CHUNK_SAMPLE_COUNT as u32 / 2;
+
+/// Why a flush failed; the generation is untouched and can be flushed again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum FlushError {
+    /// A block could not be written.
+    #[error(transparent)]
+    Block(#[from] BlockWriteError),
+    /// A chunk of the head does not decode.
+    #[error("chunk of series {labels} in the head is damaged: {source}")]
+    Chunk {
+        /// The series.
+        labels: LabelSet,
+        /// What the decoder found.
+        source: ChunkError,
+    },
+}
+
+/// Writes all samples of `generation` to blocks and returns which. `next_id` gives block numbers.
+///
+/// # Errors
+/// [`FlushError`]; files written so far are not in the MANIFEST and go away at the next start.
+pub(crate) fn write_blocks(
+    generation: &Generation,
+    table: &SeriesTable,
+    data_dir: &Path,
+    tenant: &TenantId,
+    mut next_id: impl FnMut() -> u64,
+) -> Result<Vec<BlockRef>, FlushError> {
+    let refs = generation.series_refs();
+    let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
+    series.par_sort_unstable();
+    let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
+    for batch in series.chunks(BATCH_SERIES_COUNT) {
+        let encoded: Vec<Vec<SealedPart>> = batch
+            .par_iter()
+            .map_init(Encoder::default, |encoder, (labels, series_ref)| {
+                encoder
+                    .encode(generation, *series_ref)
+                    .map_err(|source| FlushError::Chunk { labels: labels.clone(), source })
+            })
+            .collect::<Result<_, _>>()?;
+        for ((labels, _), parts) in batch.iter().zip(&encoded) {
+            for same_day in parts.chunk_by(|left, right| left.day == right.day) {
+                let day = same_day[0].day;
+                let (_, writer) = match writers.entry(day) {
+                    Entry::Occupied(open) => open.into_mut(),
+                    Entry::Vacant(vacant) => {
+                        let block = BlockRef { tenant: tenant.clone(), day, id: next_id() };
+                        let identity = BlockIdentity { id: block.id, tenant: tenant.clone() };
+                        let writer = BlockWriter::streaming(identity, &block.directory(data_dir))?;
+                        vacant.insert((block, writer))
+                    }
+                };
+                let inputs: Vec<ChunkInput<'_>> =
+                    same_day.iter().map(|part| chunk_input(&part.chunk)).collect();
+                writer.add_series(labels, &inputs);
+            }
+        }
+    }
+    let mut blocks = Vec::with_capacity(writers.len());
+    for (block, writer) in writers.into_values() {
+        writer.finish(&block.directory(data_dir))?;
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+fn chunk_input(chunk: &SealedChunk) -> ChunkInput<'_> {
+    ChunkInput {
+        min_ms: chunk.min_ms,
+        max_ms: chunk.max_ms,
+        sample_count: chunk.sample_count,
+        timestamps: &chunk.timestamps,
+        values: &chunk.values,
+    }
+}
+
+/// A chunk and the UTC day it lies in.
+#[derive(Debug)]
+struct SealedPart {
+    day: Day,
+    chunk: Arc<SealedChunk>,
+}
+
+#[derive(Debug, Default)]
+struct Encoder {
+    codec: Codec,
+    decoder: ChunkDecoder,
+    pieces: HeadPieces,
+    timestamps_ms: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Encoder {
+    /// Returns the chunks of one series, ascending, none across midnight UTC.
+    fn encode(&mut self, generation: &Generation, series_ref: u32) -> Result<Vec<SealedPart>, ChunkError> {
+        generation.collect(series_ref, TimeRange::ALL, &mut self.pieces);
+        let has_late = !self.pieces.late.is_empty() || !self.pieces.late_chunks.is_empty();
+        let has_short = self.pieces.sealed.iter().any(|chunk| chunk.sample_count < COPIED_SAMPLE_COUNT_MIN);
+        let mut parts = Vec::new();
+        if !has_late && !has_short {
+            for chunk in std::mem::take(&mut self.pieces.sealed) {
+                self.copy(chunk, &mut parts)?;
+            }
+        }
+        self.timestamps_ms.clear();
+        self.values.clear();
+        decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
+        self.cut(&mut parts);
+        Ok(parts)
+    }
+
+    /// Takes a chunk over as it is, unless midnight UTC lies inside.
+    fn copy(&mut self, chunk: Arc<SealedChunk>, parts: &mut Vec<SealedPart>) -> Result<(), ChunkError> {
+        let day = Day::of_ms(chunk.min_ms);
+        if day == Day::of_ms(chunk.max_ms) {
+            parts.push(SealedPart { day, chunk });
+            return Ok(());
+        }
+        self.timestamps_ms.clear();
+        self.values.clear();
+        let sample_count = chunk.sample_count as usize;
+        self.decoder.decode_timestamps(&chunk.timestamps, sample_count, &mut self.timestamps_ms)?;
+        self.decoder.decode_values(&chunk.values, sample_count, &mut self.values)?;
+        self.cut(parts);
+        Ok(())
+    }
+
+    /// Encodes the decoded columns into chunks of about equal length inside each day.
+    fn cut(&mut self, parts: &mut Vec<SealedPart>) {
+        let mut start = 0;
+        while start < self.timestamps_ms.len() {
+            let day = Day::of_ms(self.timestamps_ms[start]);
+            let in_day = self.timestamps_ms[start..].partition_point(|time_ms| Day::of_ms(*time_ms) == day);
+            let chunk_count = in_day.div_ceil(CHUNK_SAMPLE_COUNT);
+            let chunk_samples = in_day.div_ceil(chunk_count);
+            let columns = self.timestamps_ms[start..start + in_day].chunks(chunk_samples);
+            for (timestamps_ms, values) in
+                columns.zip(self.values[start..start + in_day].chunks(chunk_samples))
+            {
+                let chunk = Arc::new(self.codec.seal(timestamps_ms, values));
+                parts.push(SealedPart { day, chunk });
+            }
+            start += in_day;
+        }
+    }
+}

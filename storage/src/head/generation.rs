@@ -1,0 +1,223 @@
+//! The samples of one tenant between two flushes, by series reference, in lock-sharded arrays.
+//!
+//! Series `r` lives in shard `r % 16` at index `r / 16`. A write takes each shard's lock once.
+//! While active it grows; once frozen by a flush nobody writes to it any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::SHARD_COUNT;
+use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
+use crate::model::TimeRange;
+
+/// Samples by series, as the head takes them.
+///
+/// # Shape
+/// Run `i` belongs to `series_refs[i]` and owns `sample_ends[i-1]..sample_ends[i]` of both columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SampleRuns<'a> {
+    pub(crate) series_refs: &'a [u32],
+    pub(crate) sample_ends: &'a [usize],
+    pub(crate) timestamps_ms: &'a [i64],
+    pub(crate) values: &'a [f64],
+}
+
+impl<'a> SampleRuns<'a> {
+    /// The columns of one run.
+    #[inline]
+    pub(crate) fn run(&self, index: usize) -> (&'a [i64], &'a [f64]) {
+        let start = if index == 0 { 0 } else { self.sample_ends[index - 1] };
+        let end = self.sample_ends[index];
+        (&self.timestamps_ms[start..end], &self.values[start..end])
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    series: Vec<SeriesBuffer>,
+    codec: Codec,
+}
+
+impl Shard {
+    /// The series at `local_index`, created empty if need be.
+    fn series_mut(&mut self, local_index: usize, grown: &mut isize) -> (&mut SeriesBuffer, &mut Codec) {
+        if local_index >= self.series.len() {
+            let before = self.series.capacity();
+            self.series.resize_with(local_index + 1, SeriesBuffer::default);
+            *grown += ((self.series.capacity() - before) * SeriesBuffer::EMPTY_BYTES).cast_signed();
+        }
+        (&mut self.series[local_index], &mut self.codec)
+    }
+}
+
+/// All samples of one tenant since the last flush.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    shards: Vec<Mutex<Shard>>,
+    memory_bytes: AtomicUsize,
+    sample_count: AtomicUsize,
+}
+
+/// Facts about a generation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct GenerationStats {
+    /// Series with samples.
+    pub(crate) series_count: usize,
+    /// Chunks, open ones included.
+    pub(crate) chunk_count: usize,
+    /// Oldest and newest sample.
+    pub(crate) span_ms: Option<(i64, i64)>,
+}
+
+impl Default for Generation {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+            memory_bytes: AtomicUsize::new(0),
+            sample_count: AtomicUsize::new(0),
+        }
+    }
+}
+
+fn place(series_ref: u32) -> (usize, usize) {
+    (series_ref as usize % SHARD_COUNT, series_ref as usize / SHARD_COUNT)
+}
+
+impl Generation {
+    /// Appends samples of any time in any order. The only way in, for live writes and for replay.
+    pub(crate) fn append_samples(&self, runs: &SampleRuns<'_>) {
+        let order = order_by_shard(runs.series_refs);
+        let mut grown = 0;
+        for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
+            let mut shard = self.shards[same_shard[0].0 as usize].lock();
+            for (_, run_index) in same_shard {
+                let run_index = *run_index as usize;
+                let (_, local_index) = place(runs.series_refs[run_index]);
+                let (series, codec) = shard.series_mut(local_index, &mut grown);
+                let (timestamps_ms, values) = runs.run(run_index);
+                for (time_ms, value) in timestamps_ms.iter().zip(values) {
+                    grown += series.append(*time_ms, *value, codec);
+                }
+            }
+        }
+        self.account(grown, runs.values.len());
+    }
+
+    /// Appends encoded chunks, in order. The only way in for chunks, for live writes and for replay.
+    pub(crate) fn append_chunks(&self, chunks: Vec<(u32, Arc<SealedChunk>)>) {
+        let mut grown = 0;
+        let mut sample_count = 0;
+        for (series_ref, chunk) in chunks {
+            let (shard_index, local_index) = place(series_ref);
+            let mut shard = self.shards[shard_index].lock();
+            let (series, codec) = shard.series_mut(local_index, &mut grown);
+            sample_count += chunk.sample_count as usize;
+            grown += series.append_chunk(chunk, codec);
+        }
+        self.account(grown, sample_count);
+    }
+
+    fn account(&self, grown: isize, sample_count: usize) {
+        self.sample_count.fetch_add(sample_count, Ordering::Relaxed);
+        if grown >= 0 {
+            self.memory_bytes.fetch_add(grown.cast_unsigned(), Ordering::Relaxed);
+        } else {
+            self.memory_bytes.fetch_sub(grown.unsigned_abs(), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies what series `series_ref` has inside `range` into `pieces` (cleared first).
+    pub(crate) fn collect(&self, series_ref: u32, range: TimeRange, pieces: &mut HeadPieces) {
+        pieces.clear();
+        let (shard_index, local_index) = place(series_ref);
+        if let Some(series) = self.shards[shard_index].lock().series.get(local_index) {
+            series.collect(range, pieces);
+        }
+    }
+
+    /// Keeps of ascending `series_refs` those that may have samples inside `range`.
+    pub(crate) fn retain_touching(&self, series_refs: &mut Vec<u32>, range: TimeRange) {
+        let mut is_touching = vec![false; series_refs.len()];
+        for (shard_index, shard) in self.shards.iter().enumerate() {
+            let shard = shard.lock();
+            for (series_ref, is_touching) in series_refs.iter().zip(&mut is_touching) {
+                let (home, local_index) = place(*series_ref);
+                if home == shard_index {
+                    *is_touching = shard.series.get(local_index).is_some_and(|series| series.touches(range));
+                }
+            }
+        }
+        let mut touching = is_touching.iter();
+        series_refs.retain(|_| touching.next().is_some_and(|is_touching| *is_touching));
+    }
+
+    /// An upper estimate of the samples of one series.
+    pub(crate) fn estimated_sample_count(&self, series_ref: u32) -> usize {
+        let (shard_index, local_index) = place(series_ref);
+        self.shards[shard_index].lock().series.get(local_index).map_or(0, SeriesBuffer::sample_count)
+    }
+
+    /// References of all series that have samples, ascending.
+    pub(crate) fn series_refs(&self) -> Vec<u32> {
+        let mut refs = Vec::new();
+        for (shard_index, shard) in self.shards.iter().enumerate() {
+            for (local_index, series) in shard.lock().series.iter().enumerate() {
+                if series.sample_count() > 0 {
+                    refs.push((local_index * SHARD_COUNT + shard_index) as u32);
+                }
+            }
+        }
+        refs.sort_unstable();
+        refs
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Samples appended.
+    pub(crate) fn sample_count(&self) -> usize {
+        self.sample_count.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether nothing was ever appended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sample_count() == 0
+    }
+
+    /// Walks all series for the status page.
+    pub(crate) fn stats(&self) -> GenerationStats {
+        let mut stats = GenerationStats::default();
+        for shard in &self.shards {
+            for series in &shard.lock().series {
+                let Some((min_ms, max_ms)) = series.span_ms() else { continue };
+                stats.series_count += 1;
+                stats.chunk_count += series.chunk_count();
+                let (oldest_ms, newest_ms) = stats.span_ms.unwrap_or((min_ms, max_ms));
+                stats.span_ms = Some((oldest_ms.min(min_ms), newest_ms.max(max_ms)));
+            }
+        }
+        stats
+    }
+}
+
+/// Pairs of shard and run index, grouped by shard, runs in their order: a counting sort.
+fn order_by_shard(series_refs: &[u32]) -> Vec<(u32, u32)> {
+    let mut starts = [0_usize; SHARD_COUNT + 1];
+    for series_ref in series_refs {
+        starts[place(*series_ref).0 + 1] += 1;
+    }
+    for shard_index in 0..SHARD_COUNT {
+        starts[shard_index + 1] += starts[shard_index];
+    }
+    let mut order = vec![(0, 0); series_refs.len()];
+    for (run_index, series_ref) in series_refs.iter().enumerate() {
+        let (shard_index, _) = place(*series_ref);
+        order[starts[shard_index]] = (shard_index as u32, run_index as u32);
+        starts[shard_index] += 1;
+    }
+    order
+}

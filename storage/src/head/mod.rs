@@ -1,0 +1,27 @@
+//! The head: the newest samples, in memory, readable at once.
+//!
+//! [`SeriesTable`] knows which series a tenant has (identity and index; it outlives flushes).
+//! [`Generation`] holds samples by series reference; a flush freezes the active generation, writes it to blocks
+//! and drops it, so a query that still holds it reads on undisturbed.
+//! Not here: durability (see `wal`), when to flush (see `engine`).
+
+mod flush;
+mod generation;
+mod late;
+mod replay;
+mod series;
+mod table;
+
+pub(crate) use flush::{FlushError, write_blocks};
+pub(crate) use generation::{Generation, SampleRuns};
+pub(crate) use late::sort_late;
+pub(crate) use replay::HeadReplay;
+pub(crate) use series::{Codec, HeadPieces, SealedChunk, decode_micro};
+pub(crate) use table::{Resolution, SeriesTable};
+
+/// Samples of a full chunk: the middle ground between size (longer is smaller) and the cost of short ranges.
+pub(crate) const CHUNK_SAMPLE_COUNT: usize = 480;
+/// Samples of the raw tail; a full tail becomes a micro-chunk.
+pub(crate) const TAIL_SAMPLE_COUNT: usize = 32;
+/// Locks that share the series of one generation.
+const SHARD_COUNT: usize = 16;

@@ -1,0 +1,86 @@
+//! Samples of one series as columns, with the memory that decoding needs.
+
+use hashbrown::HashMap;
+
+use crate::chunk::ChunkDecoder;
+use crate::head::HeadPieces;
+use crate::model::TimeRange;
+
+/// Decoded timestamp columns kept per worker: neighbouring series of a block share them.
+const CACHED_COLUMN_COUNT_MAX: usize = 64;
+
+/// Samples of one series as columns, ascending by time without repeats. Reuse it between series.
+///
+/// # Shape
+/// Both columns have the same length.
+#[derive(Debug, Default)]
+pub struct SampleColumns {
+    /// Milliseconds since the Unix epoch, strictly ascending.
+    pub timestamps_ms: Vec<i64>,
+    /// Values, bit-exact; stale markers included.
+    pub values: Vec<f64>,
+    pub(super) scratch: ReadScratch,
+}
+
+/// Memory that decoding reuses; holds nothing that a reader of the columns needs.
+#[derive(Debug, Default)]
+pub(super) struct ReadScratch {
+    pub(super) decoder: ChunkDecoder,
+    pub(super) pieces: HeadPieces,
+    pub(super) chunk_views: Vec<crate::block::reader::ChunkView>,
+    /// The series set that the cache belongs to.
+    pub(super) cache_owner: u64,
+    /// By source and timestamp column: decoded times.
+    pub(super) cached_columns: HashMap<(u32, u32), Vec<i64>>,
+}
+
+impl ReadScratch {
+    /// Makes room in the cache and forgets what belongs to another series set.
+    pub(super) fn prepare_cache(&mut self, owner: u64) {
+        if self.cache_owner != owner || self.cached_columns.len() > CACHED_COLUMN_COUNT_MAX {
+            self.cached_columns.clear();
+            self.cache_owner = owner;
+        }
+    }
+}
+
+/// Copies the samples, not the scratch memory.
+impl Clone for SampleColumns {
+    fn clone(&self) -> Self {
+        Self {
+            timestamps_ms: self.timestamps_ms.clone(),
+            values: self.values.clone(),
+            scratch: ReadScratch::default(),
+        }
+    }
+}
+
+impl SampleColumns {
+    /// Empties the columns, keeping their memory.
+    pub fn clear(&mut self) {
+        self.timestamps_ms.clear();
+        self.values.clear();
+    }
+
+    /// How many samples there are.
+    pub fn len(&self) -> usize {
+        self.timestamps_ms.len()
+    }
+
+    /// Returns whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.timestamps_ms.is_empty()
+    }
+
+    /// Drops what lies outside `range`.
+    pub(super) fn trim(&mut self, range: TimeRange) {
+        let end = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.end_ms);
+        self.timestamps_ms.truncate(end);
+        self.values.truncate(end);
+        let start = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.start_ms);
+        if start > 0 {
+            self.timestamps_ms.drain(..start);
+            self.values.drain(..start);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Decoding of head pieces, and the merge in which the later half wins.
+
+use crate::chunk::{ChunkDecoder, ChunkError};
+use crate::head::{HeadPieces, SealedChunk, decode_micro, sort_late};
+
+/// Decodes everything in `pieces`, appending ascending samples to both columns.
+///
+/// # Errors
+/// [`ChunkError`] if a chunk of the head is damaged.
+pub(crate) fn decode_pieces(
+    pieces: &mut HeadPieces,
+    decoder: &mut ChunkDecoder,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<(), ChunkError> {
+    let start = timestamps_ms.len();
+    for chunk in &pieces.sealed {
+        decode_chunk(chunk, decoder, timestamps_ms, values)?;
+    }
+    decode_micro(&pieces.micro, decoder, timestamps_ms, values)?;
+    timestamps_ms.extend_from_slice(&pieces.tail_timestamps_ms);
+    values.extend_from_slice(&pieces.tail_values);
+    for chunk in &pieces.late_chunks {
+        let middle = timestamps_ms.len();
+        decode_chunk(chunk, decoder, timestamps_ms, values)?;
+        merge_halves(start, middle, timestamps_ms, values);
+    }
+    if !pieces.late.is_empty() {
+        let middle = timestamps_ms.len();
+        let (late_timestamps_ms, late_values) = sort_late(&mut pieces.late);
+        timestamps_ms.extend_from_slice(&late_timestamps_ms);
+        values.extend_from_slice(&late_values);
+        merge_halves(start, middle, timestamps_ms, values);
+    }
+    Ok(())
+}
+
+fn decode_chunk(
+    chunk: &SealedChunk,
+    decoder: &mut ChunkDecoder,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+) -> Result<(), ChunkError> {
+    decoder.decode_timestamps(&chunk.timestamps, chunk.sample_count as usize, timestamps_ms)?;
+    decoder.decode_values(&chunk.values, chunk.sample_count as usize, values)
+}
+
+/// Merges the ascending runs `start..middle` and `middle..` in place; for equal times the second run wins.
+///
+/// # Cost
+/// Nothing if the second run is newer than the first; else O(both).
+pub(crate) fn merge_halves(start: usize, middle: usize, timestamps_ms: &mut Vec<i64>, values: &mut Vec<f64>) {
+    let end = timestamps_ms.len();
+    if middle <= start || middle >= end || timestamps_ms[middle - 1] < timestamps_ms[middle] {
+        return;
+    }
+    // What is older than the second run stays where it is.
+    let second_min_ms = timestamps_ms[middle];
+    let from = start + timestamps_ms[start..middle].partition_point(|time_ms| *time_ms < second_min_ms);
+    let mut merged_timestamps_ms = Vec::with_capacity(end - from);
+    let mut merged_values = Vec::with_capacity(end - from);
+    let (mut first, mut second) = (from, middle);
+    while first < middle || second < end {
+        let takes_second = first >= middle || (second < end && timestamps_ms[second] <= timestamps_ms[first]);
+        let taken = if takes_second { second } else { first };
+        if takes_second && first < middle && timestamps_ms[first] == timestamps_ms[second] {
+            first += 1;
+        }
+        merged_timestamps_ms.push(timestamps_ms[taken]);
+        merged_values.push(values[taken]);
+        if takes_second {
+            second += 1;
+        } else {
+            first += 1;
+        }
+    }
+    timestamps_ms.truncate(from);
+    values.truncate(from);
+    timestamps_ms.extend_from_slice(&merged_timestamps_ms);
+    values.extend_from_slice(&merged_values);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn the_second_run_wins(
+            first in proptest::collection::btree_map(-20_i64..20, -9_i64..9, 0..20),
+            second in proptest::collection::btree_map(-20_i64..20, 10_i64..19, 0..20),
+        ) {
+            let mut timestamps_ms = vec![99];
+            let mut values = vec![99.0];
+            for (time_ms, value) in first.iter().chain(&second) {
+                timestamps_ms.push(*time_ms);
+                values.push(*value as f64);
+            }
+            merge_halves(1, 1 + first.len(), &mut timestamps_ms, &mut values);
+            let mut expected: BTreeMap<i64, i64> = first;
+            expected.extend(second);
+            prop_assert_eq!(&timestamps_ms[1..], expected.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(&values[1..], expected.values().map(|v| *v as f64).collect::<Vec<_>>());
+        }
+    }
+}

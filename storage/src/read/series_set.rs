@@ -1,0 +1,169 @@
+//! The series that a selection found, and their samples.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::columns::{ReadScratch, SampleColumns};
+use super::select::{Found, Source};
+use super::{ReadError, decode_pieces, merge_halves};
+use crate::block::reader::BlockReader;
+use crate::chunk::ChunkError;
+use crate::model::{LabelSet, TimeRange};
+
+/// Tells caches of one set from those of another.
+static NEXT_SET_ID: AtomicU64 = AtomicU64::new(1);
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    source_index: u32,
+    series_id: u32,
+}
+
+/// The series that a selection found, in order of their label sets.
+///
+/// Shared between worker threads: every method takes `&self`. Holds the snapshot's blocks and head alive.
+#[derive(Debug)]
+pub struct SeriesSet {
+    set_id: u64,
+    sources: Vec<Source>,
+    labels: Vec<LabelSet>,
+    /// Per series: end of its parts.
+    part_ends: Vec<u32>,
+    parts: Vec<Part>,
+}
+
+impl SeriesSet {
+    /// Groups `found`, sorted by label set and precedence.
+    pub(super) fn new(sources: Vec<Source>, found: Vec<Found>) -> Self {
+        let mut set = Self {
+            set_id: NEXT_SET_ID.fetch_add(1, Ordering::Relaxed),
+            sources,
+            labels: Vec::with_capacity(found.len()),
+            part_ends: Vec::with_capacity(found.len()),
+            parts: Vec::with_capacity(found.len()),
+        };
+        for found in found {
+            set.parts.push(Part { source_index: found.source_index, series_id: found.series_id });
+            if set.labels.last() == Some(&found.labels) {
+                set.part_ends.pop();
+            } else {
+                set.labels.push(found.labels);
+            }
+            set.part_ends.push(set.parts.len() as u32);
+        }
+        set
+    }
+
+    /// How many series were found.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Returns whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The labels of one series.
+    ///
+    /// # Panics
+    /// If `series_index >= len()`.
+    pub fn labels(&self, series_index: usize) -> &LabelSet {
+        &self.labels[series_index]
+    }
+
+    fn parts(&self, series_index: usize) -> &[Part] {
+        let start = if series_index == 0 { 0 } else { self.part_ends[series_index - 1] as usize };
+        &self.parts[start..self.part_ends[series_index] as usize]
+    }
+
+    /// An upper estimate of how many samples [`SeriesSet::read`] gives, without decoding.
+    ///
+    /// # Panics
+    /// If `series_index >= len()`.
+    pub fn estimated_sample_count(&self, series_index: usize, range: TimeRange) -> usize {
+        let mut views = Vec::new();
+        let mut sample_count = 0;
+        for part in self.parts(series_index) {
+            sample_count += match &self.sources[part.source_index as usize] {
+                Source::Block(block) => {
+                    views.clear();
+                    // A damaged block is reported by `read`; an estimate may be low.
+                    let _damage_is_found_by_read = block.chunks(part.series_id, range, &mut views);
+                    views.iter().map(|view| view.sample_count as usize).sum()
+                }
+                Source::Head(generation) => generation.estimated_sample_count(part.series_id),
+            };
+        }
+        sample_count
+    }
+
+    /// Reads the samples of one series inside `range` into `columns` (cleared first).
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] if a block is damaged.
+    ///
+    /// # Panics
+    /// If `series_index >= len()`.
+    pub fn read(
+        &self,
+        series_index: usize,
+        range: TimeRange,
+        columns: &mut SampleColumns,
+    ) -> Result<(), ReadError> {
+        columns.clear();
+        if range.is_empty() {
+            return Ok(());
+        }
+        columns.scratch.prepare_cache(self.set_id);
+        for part in self.parts(series_index) {
+            let middle = columns.len();
+            let SampleColumns { timestamps_ms, values, scratch } = columns;
+            match &self.sources[part.source_index as usize] {
+                Source::Block(block) => read_block(block, *part, range, timestamps_ms, values, scratch)?,
+                Source::Head(generation) => {
+                    generation.collect(part.series_id, range, &mut scratch.pieces);
+                    decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values)
+                        .map_err(|error| corrupt("head", &error))?;
+                }
+            }
+            merge_halves(0, middle, timestamps_ms, values);
+        }
+        columns.trim(range);
+        Ok(())
+    }
+}
+
+fn corrupt(path: &str, error: &ChunkError) -> ReadError {
+    ReadError::Corrupt { path: path.to_owned(), reason: error.to_string() }
+}
+
+fn read_block(
+    block: &BlockReader,
+    part: Part,
+    range: TimeRange,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+    scratch: &mut ReadScratch,
+) -> Result<(), ReadError> {
+    scratch.chunk_views.clear();
+    block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
+    for view in &scratch.chunk_views {
+        let sample_count = view.sample_count as usize;
+        let damaged = |error: ChunkError| corrupt(&block.path().display().to_string(), &error);
+        // PERF: a target's series share timestamp columns; decoding each once is a third of a query.
+        let cached = scratch.cached_columns.entry((part.source_index, view.timestamps_id)).or_default();
+        if cached.is_empty() {
+            let bytes = block.timestamps(view)?;
+            scratch.decoder.decode_timestamps(bytes, sample_count, cached).map_err(damaged)?;
+        }
+        if cached.len() != sample_count {
+            return Err(ReadError::Corrupt {
+                path: block.path().display().to_string(),
+                reason: format!("chunk of {sample_count} samples has {} timestamps", cached.len()),
+            });
+        }
+        timestamps_ms.extend_from_slice(cached);
+        scratch.decoder.decode_values(block.values(view)?, sample_count, values).map_err(damaged)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! A storage in a temporary directory, and batches from plain tuples.
+
+use mytsdb_storage::model::{LabelSet, Matcher, TenantId, TimeRange};
+use mytsdb_storage::read::SampleColumns;
+use mytsdb_storage::{Storage, StorageOptions, WalSync, WriteBatch, WriteReport};
+
+/// The clock of all tests.
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
+
+pub(crate) struct Fixture {
+    pub(crate) directory: tempfile::TempDir,
+    storage: Option<Storage>,
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let mut fixture = Self { directory: tempfile::tempdir().unwrap(), storage: None };
+        fixture.reopen();
+        fixture
+    }
+
+    pub(crate) fn options(&self) -> StorageOptions {
+        StorageOptions { wal_sync: WalSync::None, ..StorageOptions::new(self.directory.path()) }
+    }
+
+    /// Lets go of the storage without a flush and opens it again.
+    pub(crate) fn reopen(&mut self) {
+        drop(self.storage.take());
+        self.storage = Some(Storage::open(self.options(), NOW_MS).unwrap());
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.storage.take().unwrap().close(NOW_MS).unwrap();
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        self.storage.as_ref().unwrap()
+    }
+
+    /// Writes runs of samples, each for a series `up{id="…"}`.
+    pub(crate) fn write(&self, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
+        self.write_as(&TenantId::anonymous(), runs)
+    }
+
+    pub(crate) fn write_as(&self, tenant: &TenantId, runs: &[(u32, Vec<(i64, f64)>)]) -> WriteReport {
+        let labels: Vec<LabelSet> = runs.iter().map(|(id, _)| labels_of(*id)).collect();
+        let keys: Vec<u128> =
+            labels.iter().map(|set| self.storage().series_key(set.encoded().as_bytes())).collect();
+        let mut sample_ends = Vec::new();
+        let mut timestamps_ms = Vec::new();
+        let mut values = Vec::new();
+        for (_, samples) in runs {
+            timestamps_ms.extend(samples.iter().map(|(time_ms, _)| *time_ms));
+            values.extend(samples.iter().map(|(_, value)| *value));
+            sample_ends.push(values.len());
+        }
+        let batch = WriteBatch {
+            keys: &keys,
+            sample_ends: &sample_ends,
+            timestamps_ms: &timestamps_ms,
+            values: &values,
+            labels: &labels,
+            metadata: &[],
+        };
+        self.storage().write(tenant, &batch, NOW_MS).unwrap()
+    }
+
+    /// Reads everything inside `range`: per series the id and the samples as bits.
+    pub(crate) fn read(&self, range: TimeRange) -> Vec<(u32, Vec<(i64, u64)>)> {
+        self.read_as(&TenantId::anonymous(), &[], range)
+    }
+
+    pub(crate) fn read_as(
+        &self,
+        tenant: &TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Vec<(u32, Vec<(i64, u64)>)> {
+        let set = self.storage().reader(tenant).select(matchers, range).unwrap();
+        let mut columns = SampleColumns::default();
+        let mut found = Vec::new();
+        for index in 0..set.len() {
+            set.read(index, range, &mut columns).unwrap();
+            assert!(columns.timestamps_ms.is_sorted_by(|left, right| left < right));
+            assert!(columns.len() <= set.estimated_sample_count(index, range));
+            if !columns.is_empty() {
+                let id = set.labels(index).get("id").unwrap().parse().unwrap();
+                let bits = columns.values.iter().map(|value| value.to_bits());
+                found.push((id, columns.timestamps_ms.iter().copied().zip(bits).collect()));
+            }
+        }
+        found
+    }
+}
+
+pub(crate) fn labels_of(id: u32) -> LabelSet {
+    let id = format!("{id:05}");
+    LabelSet::from_pairs([("__name__", "up"), ("id", id.as_str()), ("job", "test")]).unwrap()
+}

@@ -1,0 +1,7 @@
+//! The engine from outside: only its public doors.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must end")]
+
+mod fixture;
+mod model;
+mod scenarios;

@@ -1,0 +1,259 @@
+//! One scenario a test: the promises of the engine's doors.
+
+use mytsdb_storage::model::{LabelSet, MatchOp, Matcher, MetricKind, MetricMetadata, TenantId, TimeRange};
+use mytsdb_storage::{OpenError, RejectReason, Storage, StorageOptions, WriteBatch, WriteError};
+
+use crate::fixture::{Fixture, NOW_MS, labels_of};
+
+const ALL: TimeRange = TimeRange { start_ms: 0, end_ms: i64::MAX };
+
+fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
+    samples.iter().map(|(time_ms, value)| (*time_ms, value.to_bits())).collect()
+}
+
+#[test]
+fn an_identical_repeat_is_stored_once_and_a_later_value_wins() {
+    let mut fixture = Fixture::new();
+    let samples = vec![(NOW_MS - 2, 1.0), (NOW_MS - 1, 2.0)];
+    fixture.write(&[(1, samples.clone())]);
+    fixture.write(&[(1, samples)]);
+    assert_eq!(fixture.read(ALL), [(1, bits(&[(NOW_MS - 2, 1.0), (NOW_MS - 1, 2.0)]))]);
+    fixture.storage().flush(NOW_MS).unwrap();
+    fixture.write(&[(1, vec![(NOW_MS - 2, 7.0)])]);
+    let corrected = [(1, bits(&[(NOW_MS - 2, 7.0), (NOW_MS - 1, 2.0)]))];
+    assert_eq!(fixture.read(ALL), corrected);
+    fixture.storage().flush(NOW_MS).unwrap();
+    assert_eq!(fixture.read(ALL), corrected);
+    fixture.reopen();
+    assert_eq!(fixture.read(ALL), corrected);
+}
+
+#[test]
+fn samples_outside_the_window_are_refused_one_by_one_with_the_limit() {
+    let fixture = Fixture::new();
+    let day_ms = 86_400_000;
+    let report = fixture.write(&[
+        (1, vec![(NOW_MS - 16 * day_ms, 1.0), (NOW_MS, 2.0)]),
+        (2, vec![(NOW_MS + day_ms, 3.0)]),
+        (3, vec![(NOW_MS, 4.0)]),
+    ]);
+    assert_eq!(report.accepted_sample_count, 2);
+    assert_eq!(report.rejected_sample_count(), 2);
+    let limit_ms = NOW_MS - 15 * day_ms;
+    assert_eq!(
+        report.rejections[0].reason,
+        RejectReason::TooOld { given_ms: NOW_MS - 16 * day_ms, limit_ms }
+    );
+    assert_eq!(
+        report.rejections[1].reason,
+        RejectReason::TooFarAhead { given_ms: NOW_MS + day_ms, limit_ms: NOW_MS + 600_000 }
+    );
+    assert_eq!(fixture.read(ALL), [(1, bits(&[(NOW_MS, 2.0)])), (3, bits(&[(NOW_MS, 4.0)]))]);
+}
+
+#[test]
+fn blocks_beyond_retention_go_and_the_rest_stays() {
+    let mut fixture = Fixture::new();
+    let day_ms = 86_400_000;
+    fixture.write(&[(1, vec![(NOW_MS - 14 * day_ms, 1.0), (NOW_MS, 2.0)])]);
+    fixture.storage().flush(NOW_MS).unwrap();
+    assert_eq!(fixture.storage().stats().block_count, 2);
+    fixture.storage().maintain(NOW_MS).unwrap();
+    assert_eq!(fixture.storage().stats().block_count, 2);
+    fixture.storage().maintain(NOW_MS + 2 * day_ms).unwrap();
+    assert_eq!(fixture.read(ALL), [(1, bits(&[(NOW_MS, 2.0)]))]);
+    fixture.reopen();
+    assert_eq!(fixture.read(ALL), [(1, bits(&[(NOW_MS, 2.0)]))]);
+}
+
+#[test]
+fn a_reader_sees_its_snapshot_through_a_flush() {
+    let fixture = Fixture::new();
+    let samples: Vec<(i64, f64)> = (0..1000).map(|i| (NOW_MS - 1_000_000 + i * 1000, i as f64)).collect();
+    fixture.write(&[(1, samples.clone())]);
+    let snapshot = fixture.storage().reader(&TenantId::anonymous());
+    fixture.storage().flush(NOW_MS).unwrap();
+    let set = snapshot.select(&[], ALL).unwrap();
+    let mut columns = mytsdb_storage::read::SampleColumns::default();
+    set.read(0, ALL, &mut columns).unwrap();
+    assert_eq!(columns.values, samples.iter().map(|(_, value)| *value).collect::<Vec<_>>());
+    assert_eq!(fixture.read(ALL), [(1, bits(&samples))]);
+}
+
+#[test]
+fn special_values_survive_head_block_and_restart_bit_by_bit() {
+    let mut fixture = Fixture::new();
+    let special = [
+        f64::NAN,
+        f64::from_bits(0x7ff0_0000_0000_0002),
+        f64::from_bits(0xfff8_0000_dead_beef),
+        -0.0,
+        0.0,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MIN_POSITIVE / 8.0,
+        f64::MAX,
+        0.1 + 0.2,
+    ];
+    let samples: Vec<(i64, f64)> =
+        (0..500).map(|i| (NOW_MS - 500_000 + i as i64 * 1000, special[i % special.len()])).collect();
+    for chunk in samples.chunks(37) {
+        fixture.write(&[(1, chunk.to_vec())]);
+    }
+    fixture.write(&[(2, samples.clone())]);
+    let expected = [(1, bits(&samples)), (2, bits(&samples))];
+    assert_eq!(fixture.read(ALL), expected);
+    fixture.reopen();
+    assert_eq!(fixture.read(ALL), expected);
+    fixture.storage().flush(NOW_MS).unwrap();
+    assert_eq!(fixture.read(ALL), expected);
+}
+
+#[test]
+fn tenants_do_not_see_each_other() {
+    let mut fixture = Fixture::new();
+    let (a, b) = (TenantId::new("a").unwrap(), TenantId::new("b").unwrap());
+    fixture.write_as(&a, &[(1, vec![(NOW_MS, 1.0)])]);
+    fixture.write_as(&b, &[(2, vec![(NOW_MS, 2.0)])]);
+    for _ in 0..3 {
+        assert_eq!(fixture.read_as(&a, &[], ALL), [(1, bits(&[(NOW_MS, 1.0)]))]);
+        assert_eq!(fixture.read_as(&b, &[], ALL), [(2, bits(&[(NOW_MS, 2.0)]))]);
+        assert!(fixture.read(ALL).is_empty());
+        fixture.storage().flush(NOW_MS).unwrap();
+        fixture.reopen();
+    }
+    assert_eq!(fixture.storage().tenant_ids(), [a, b]);
+}
+
+#[test]
+fn matchers_and_label_queries_agree_between_head_and_block() {
+    let fixture = Fixture::new();
+    for id in 0..20 {
+        fixture.write(&[(id, vec![(NOW_MS - i64::from(id) * 1000, 1.0)])]);
+    }
+    let matchers = [Matcher::new(MatchOp::Regex, "id", "0001.|00003").unwrap()];
+    let snapshot = || fixture.storage().reader(&TenantId::anonymous());
+    let ask = || {
+        (
+            fixture.read_as(&TenantId::anonymous(), &matchers, ALL),
+            snapshot().label_values("id", &matchers, ALL).unwrap(),
+            snapshot().label_names(&[], ALL).unwrap(),
+            snapshot().label_values("id", &[], TimeRange::from_inclusive(NOW_MS - 1000, NOW_MS)).unwrap(),
+        )
+    };
+    let in_head = ask();
+    assert_eq!(in_head.0.len(), 11);
+    assert_eq!(in_head.2, ["__name__", "id", "job"]);
+    assert_eq!(in_head.3, ["00000", "00001"]);
+    fixture.storage().flush(NOW_MS).unwrap();
+    let in_block = ask();
+    assert_eq!((in_block.0, in_block.1, in_block.2), (in_head.0, in_head.1, in_head.2));
+}
+
+#[test]
+fn metadata_survives_flush_and_restart() {
+    let mut fixture = Fixture::new();
+    let fact = |help: &str| MetricMetadata {
+        metric: "up".to_owned(),
+        kind: MetricKind::Gauge,
+        unit: String::new(),
+        help: help.to_owned(),
+    };
+    let write = |fixture: &Fixture, facts: &[MetricMetadata]| {
+        let batch = WriteBatch {
+            keys: &[],
+            sample_ends: &[],
+            timestamps_ms: &[],
+            values: &[],
+            labels: &Vec::<LabelSet>::new(),
+            metadata: facts,
+        };
+        fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
+    };
+    write(&fixture, &[fact("old")]);
+    write(&fixture, &[fact("new")]);
+    for _ in 0..3 {
+        assert_eq!(fixture.storage().reader(&TenantId::anonymous()).metadata(), [fact("new")]);
+        fixture.storage().flush(NOW_MS).unwrap();
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn series_with_bad_labels_are_refused_and_their_neighbours_kept() {
+    struct Labels;
+    impl mytsdb_storage::LabelSource for Labels {
+        fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
+            match series_index {
+                0 => Err("label name is empty".to_owned()),
+                1 => Ok(LabelSet::empty()),
+                _ => Ok(labels_of(7)),
+            }
+        }
+    }
+    let fixture = Fixture::new();
+    let batch = WriteBatch {
+        keys: &[1, 2, 3],
+        sample_ends: &[2, 3, 4],
+        timestamps_ms: &[NOW_MS - 1, NOW_MS, NOW_MS, NOW_MS],
+        values: &[1.0, 2.0, 3.0, 4.0],
+        labels: &Labels,
+        metadata: &[],
+    };
+    let report = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
+    assert_eq!((report.accepted_sample_count, report.rejected_sample_count()), (1, 3));
+    assert_eq!(report.rejections[0].reason.to_string(), "invalid labels: label name is empty");
+    assert_eq!(fixture.read(ALL), [(7, bits(&[(NOW_MS, 4.0)]))]);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_together_is_refused_whole() {
+    let fixture = Fixture::new();
+    let labels = vec![labels_of(1)];
+    let batch = WriteBatch {
+        keys: &[1],
+        sample_ends: &[3],
+        timestamps_ms: &[NOW_MS],
+        values: &[1.0],
+        labels: &labels,
+        metadata: &[],
+    };
+    let outcome = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS);
+    assert!(matches!(outcome, Err(WriteError::Shape(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_data_directory_belongs_to_one_storage() {
+    let fixture = Fixture::new();
+    let second = Storage::open(StorageOptions::new(fixture.directory.path()), NOW_MS);
+    assert!(matches!(second, Err(OpenError::Locked { .. })), "{second:?}");
+}
+
+#[test]
+fn writes_and_reads_go_on_while_heads_are_flushed() {
+    let fixture = Fixture::new();
+    let batches = 60;
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2_u32)
+            .map(|id| {
+                let fixture = &fixture;
+                scope.spawn(move || {
+                    for batch in 0..batches {
+                        let start_ms = NOW_MS - 1_000_000 + batch * 1000;
+                        let samples = (0..50).map(|i| (start_ms + i, i as f64)).collect();
+                        fixture.write(&[(id, samples)]);
+                        // Everything acknowledged so far is visible, exactly once.
+                        let seen = fixture.read(ALL);
+                        let own = seen.iter().find(|(found, _)| *found == id).unwrap();
+                        assert_eq!(own.1.len() as i64, (batch + 1) * 50);
+                    }
+                })
+            })
+            .collect();
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            fixture.storage().flush(NOW_MS).unwrap();
+        }
+    });
+    let counts: Vec<usize> = fixture.read(ALL).iter().map(|(_, samples)| samples.len()).collect();
+    assert_eq!(counts, [50 * batches as usize; 2]);
+}
