@@ -1,15 +1,48 @@
-# MyTSDB: two commands do everything on a fresh machine: `make run` and `make test`.
+# MyTSDB: two commands do everything on a fresh machine, `make run` and `make test`.
 
 CARGO ?= cargo
+export CARGO_TERM_COLOR ?= auto
 
-.PHONY: test lint clean
+.PHONY: run test lint unit e2e crash bench bench-quick clean
 
-test: lint
-	$(CARGO) test --workspace
+# Builds, starts the server with its data in ./data, seeds it once, stays in the foreground.
+run:
+	scripts/run.sh
+
+# The whole law: format, lints, every crate's tests, documentation, end to end.
+test: deps lint unit e2e
+
+.PHONY: deps
+deps:
+	scripts/install-test-deps.sh test
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+# One build for the tests and for the binaries that the end-to-end tests start.
+unit:
+	$(CARGO) build --workspace --bins --tests
+	$(CARGO) test --workspace
+
+e2e: deps
+	$(CARGO) build --workspace --bins --tests
+	.venv/bin/python tests/e2e/run.py
+
+# The kill -9 test alone, with many cycles.
+crash:
+	MYTSDB_CRASH_CYCLES=$${MYTSDB_CRASH_CYCLES:-200} $(CARGO) test --test it crash -- --nocapture
+
+# Compares with Prometheus and VictoriaMetrics on 20 M samples each and writes docs/benchmarks.md (about 20 minutes).
+bench:
+	scripts/install-test-deps.sh bench
+	$(CARGO) build --release --workspace --bins
+	python3 bench/compare.py --flight --write-docs $(BENCH_FLAGS)
+
+bench-quick:
+	scripts/install-test-deps.sh bench
+	$(CARGO) build --release --workspace --bins
+	python3 bench/compare.py --scale 0.05 --repeats 3 $(BENCH_FLAGS)
 
 clean:
 	$(CARGO) clean

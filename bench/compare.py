@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -267,7 +268,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # Ending on SIGTERM as on Ctrl-C: no server is left running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
     try:
         sys.exit(main())
-    except (BenchError, subprocess.CalledProcessError) as error:
+    except (BenchError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"bench: {error}")

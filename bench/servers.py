@@ -90,6 +90,8 @@ class Server:
         self.connection = None
 
     def request(self, method: str, path: str) -> tuple[int, bytes]:
+        """One request on a kept-alive connection; one that the server closed while idle is opened again."""
+        is_reused = self.connection is not None
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
         try:
@@ -99,7 +101,9 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
             self.connection = None
-            raise OSError(str(error)) from error
+            if is_reused:
+                return self.request(method, path)
+            raise OSError(f"{self.name}: {error}") from error
 
     def query(self, kind: str, **parameters: object) -> tuple[float, list]:
         """Asks once; returns the seconds until the last byte of the answer, and the result."""
