@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod crash;
 mod lifecycle;
 mod prom_api;
 mod queries;
 mod remote_write;
 mod support;
+mod tidy;
