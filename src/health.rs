@@ -31,5 +31,6 @@ async fn ready(State(state): State<Arc<HttpState>>) -> Response {
 
 async fn metrics(State(state): State<Arc<HttpState>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, state.metrics.render()).into_response()
+    let stats = state.ready_core().ok().map(|core| core.storage.stats());
+    (content_type, state.metrics.render(stats.as_ref())).into_response()
 }

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use mytsdb_storage::StorageStats;
+
 /// Most label sets of one family; what comes after is counted together under `tenant="other"`.
 const LABEL_SETS_PER_FAMILY_MAX: usize = 2000;
 
@@ -94,8 +96,8 @@ impl Metrics {
         *family.entry(labels).or_default() += count;
     }
 
-    /// Renders everything, and the process' own figures, in the Prometheus text format.
-    pub fn render(&self) -> String {
+    /// Renders everything, the storage's and the process' own figures, in the Prometheus text format.
+    pub fn render(&self, storage: Option<&StorageStats>) -> String {
         let mut text = String::with_capacity(8192);
         let counters = self.counters.lock().map(|counters| counters.clone()).unwrap_or_default();
         for (name, help) in COUNTERS {
@@ -105,6 +107,9 @@ impl Metrics {
             }
         }
         self.render_durations(&mut text);
+        if let Some(stats) = storage {
+            render_storage(&mut text, stats);
+        }
         render_process(&mut text);
         text
     }
@@ -138,6 +143,28 @@ fn sample(text: &mut String, name: &str, labels: &str, value: f64) {
         "" => writeln!(text, "{name} {value}"),
         labels => writeln!(text, "{name}{{{labels}}} {value}"),
     };
+}
+
+fn render_storage(text: &mut String, stats: &StorageStats) {
+    let gauges = [
+        ("mytsdb_storage_tenants", "Tenants with data.", stats.tenant_count as f64),
+        ("mytsdb_storage_head_series", "Series known to the heads.", stats.head_series_count as f64),
+        ("mytsdb_storage_head_samples", "Samples in the heads.", stats.head_sample_count as f64),
+        ("mytsdb_storage_head_bytes", "Memory of the heads' samples.", stats.head_bytes as f64),
+        ("mytsdb_storage_wal_bytes", "Bytes in the WAL since the last flush.", stats.wal_bytes as f64),
+        ("mytsdb_storage_blocks", "Blocks.", stats.block_count as f64),
+        ("mytsdb_storage_block_samples", "Samples in blocks.", stats.block_sample_count as f64),
+        ("mytsdb_storage_block_bytes", "Bytes of all block files.", stats.block_bytes as f64),
+    ];
+    for (name, help, value) in gauges {
+        head(text, name, "gauge", help);
+        sample(text, name, "", value);
+    }
+    if let Some(newest_ms) = stats.newest_ms {
+        let name = "mytsdb_storage_newest_sample_timestamp_seconds";
+        head(text, name, "gauge", "Time of the newest sample.");
+        sample(text, name, "", newest_ms as f64 / 1000.0);
+    }
 }
 
 /// Figures of the process as Linux shows them; absent elsewhere.
@@ -198,7 +225,7 @@ mod tests {
         metrics.rejected_points("otlp", "too_old", "anonymous", 3);
         metrics.query("success", 10);
         metrics.http_request("/api/v1/query", 200, Duration::from_millis(3));
-        let text = metrics.render();
+        let text = metrics.render(None);
         for line in [
             "# TYPE mytsdb_accepted_samples_total counter",
             "mytsdb_accepted_samples_total{protocol=\"remote_write\"} 7",
@@ -218,6 +245,6 @@ mod tests {
         for index in 0..LABEL_SETS_PER_FAMILY_MAX + 5 {
             metrics.rejected_points("otlp", "too_old", &format!("t{index}"), 1);
         }
-        assert!(metrics.render().contains("reason=\"too_old\",tenant=\"other\"} 5"));
+        assert!(metrics.render(None).contains("reason=\"too_old\",tenant=\"other\"} 5"));
     }
 }

@@ -22,7 +22,7 @@ const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
 #[inline]
 fn push_float(out: &mut Vec<u8>, value: f64, may_have_exponent: bool) {
-    // PERF: most samples are integers; see bench `encode`.
+    // PERF: most samples are integers; see bench `rim`, `encode`.
     if value.abs() < INTEGER_MAX
         && (value as i64) as f64 == value
         && !(value == 0.0 && value.is_sign_negative())

@@ -200,7 +200,7 @@ fn join_labels(series: &[u8], joined: &mut Vec<u8>) -> Result<(), WireError> {
 /// Reads a sample: value and time.
 #[inline]
 fn decode_sample(bytes: &[u8]) -> Result<(f64, i64), WireError> {
-    // PERF: everybody writes the value, then the time, and current times take 6 bytes; see bench `decode`.
+    // PERF: everybody writes the value, then the time, and current times take 6 bytes; see bench `rim`, `decode/columns`.
     if let [0x09, v0, v1, v2, v3, v4, v5, v6, v7, 0x10, t0, t1, t2, t3, t4, t5] = *bytes
         && t0 & t1 & t2 & t3 & t4 & 0x80 != 0
         && t5 < 0x80

@@ -194,6 +194,8 @@ fn health_readiness_and_metrics_are_served() {
         "mytsdb_accepted_samples_total{protocol=\"remote_write\"} 3",
         "mytsdb_http_requests_total{route=\"/api/v1/write\",status=\"204\"} 1",
         "# TYPE mytsdb_http_request_duration_seconds histogram",
+        "mytsdb_storage_head_series 3",
+        "mytsdb_storage_head_samples 3",
     ] {
         assert!(text.contains(line), "{line:?} is not in {text}");
     }
