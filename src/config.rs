@@ -102,6 +102,9 @@ struct Flags {
     /// Most bytes of write bodies in flight at a time; more are told to come back
     #[arg(long, env = "MYTSDB_WRITE_MAX_INFLIGHT_BYTES", default_value = "256MiB", value_name = "BYTES", value_parser = body_bytes)]
     write_max_inflight_bytes: usize,
+    /// Largest gRPC message (Arrow Flight, OTLP), as sent and after decompression
+    #[arg(long, env = "MYTSDB_GRPC_MAX_BYTES", default_value = "64MiB", value_name = "BYTES", value_parser = body_bytes)]
+    grpc_max_bytes: usize,
     /// Most HTTP connections at a time; more wait to be accepted
     #[arg(long, env = "MYTSDB_HTTP_MAX_CONNECTIONS", default_value = "2048", value_name = "COUNT", value_parser = concurrency)]
     http_max_connections: usize,
@@ -182,6 +185,8 @@ pub struct Limits {
     pub write_bytes_max: usize,
     /// Most bytes of write bodies in flight.
     pub write_inflight_bytes_max: usize,
+    /// Largest gRPC message, as sent and decompressed.
+    pub grpc_message_bytes_max: usize,
     /// Most HTTP connections at a time.
     pub connection_count_max: usize,
     /// Longest time to send headers (or to stay idle), and to send a body.
@@ -227,6 +232,7 @@ impl Config {
             limits: Limits {
                 write_bytes_max: flags.write_max_bytes,
                 write_inflight_bytes_max: flags.write_max_inflight_bytes.max(flags.write_max_bytes),
+                grpc_message_bytes_max: flags.grpc_max_bytes,
                 connection_count_max: flags.http_max_connections,
                 read_timeout: Duration::from_millis(flags.http_read_timeout.unsigned_abs()),
                 shutdown_timeout: Duration::from_millis(flags.shutdown_timeout.unsigned_abs()),

@@ -30,6 +30,8 @@ const BLOCKING_WRITES_MIN: usize = 16;
 /// Most bytes of one gRPC stream, and of one connection, that may be under way.
 const GRPC_STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const GRPC_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Largest HTTP/2 frame of a gRPC connection: a batch is few frames.
+const GRPC_FRAME_BYTES_MAX: u32 = 1 << 20;
 
 /// Most streams of one gRPC connection at a time.
 const GRPC_STREAM_COUNT_MAX: u32 = 256;
@@ -139,7 +141,7 @@ impl Server {
         shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
 
         // Arrow Flight.
-        let service = flight::service(Arc::clone(&core), FlightOptions::default());
+        let service = flight::service(Arc::clone(&core), flight_options(&config));
         let routes = grpc_server(&config).add_service(service);
         shutdown.spawn(grpc::serve("arrow", arrow_listener, routes, shutdown.stopping()));
 
@@ -199,13 +201,18 @@ fn grpc_server(config: &Config) -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .initial_stream_window_size(GRPC_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(GRPC_CONNECTION_WINDOW_BYTES)
+        .max_frame_size(GRPC_FRAME_BYTES_MAX)
         .max_concurrent_streams(GRPC_STREAM_COUNT_MAX)
         .http2_keepalive_interval(Some(config.limits.read_timeout))
 }
 
+fn flight_options(config: &Config) -> FlightOptions {
+    FlightOptions { message_bytes_max: config.limits.grpc_message_bytes_max, ..FlightOptions::default() }
+}
+
 fn otlp_options(config: &Config) -> OtlpOptions {
     OtlpOptions {
-        message_bytes_max: config.limits.write_bytes_max,
+        message_bytes_max: config.limits.grpc_message_bytes_max,
         lookback_ms: config.query.lookback_ms,
         ..OtlpOptions::default()
     }

@@ -38,13 +38,6 @@ use crate::core::Core;
 
 pub use service::MetricsFlight;
 
-/// HTTP/2 window of one stream that a Flight listener should offer: a batch travels without waiting.
-pub const STREAM_WINDOW_BYTES: u32 = 16 << 20;
-/// HTTP/2 window of one connection that a Flight listener should offer.
-pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
-/// Largest HTTP/2 frame that a Flight listener should take.
-pub const FRAME_BYTES_MAX: u32 = 1 << 20;
-
 /// Settings and limits of the Flight service.
 #[derive(Debug, Clone)]
 pub struct FlightOptions {

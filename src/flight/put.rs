@@ -3,10 +3,12 @@
 //! Three things overlap: receiving batch n+2 (a task), decoding and appending n+1 (a blocking thread, or here if it is
 //! small), and the `fdatasync` of n (the WAL's thread, which then calls back). Each has a bound.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_flight::{FlightData, PutResult};
+use futures::FutureExt;
 use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Commit, WriteBatch, WriteReport};
 use serde::Deserialize;
@@ -41,10 +43,13 @@ pub(super) fn start(
         acks: Arc::new(Acks::new(sender.clone())),
         in_flight: Arc::new(Semaphore::new(options.batch_in_flight_count_max.max(1))),
         inline_bytes_max: options.inline_bytes_max,
+        message_bytes_max: options.message_bytes_max,
     };
     let batch_count_max = options.batch_in_flight_count_max.max(1) as u32;
     tokio::spawn(async move {
-        let outcome = put.ingest(receive(input)).await;
+        let ingested = AssertUnwindSafe(put.ingest(receive(input))).catch_unwind().await;
+        // Without a status the client would take the end of the stream for success; the panic is in the log.
+        let outcome = ingested.unwrap_or_else(|_| Err(Status::internal("the stream could not be ingested")));
         // All permits back = every batch has its outcome. The semaphore is never closed.
         let _all = put.in_flight.acquire_many(batch_count_max).await;
         let (summary, failure) = put.acks.take_rest();
@@ -79,11 +84,19 @@ struct Put {
     acks: Arc<Acks>,
     in_flight: Arc<Semaphore>,
     inline_bytes_max: usize,
+    message_bytes_max: usize,
 }
 
 impl Put {
     async fn ingest(&self, mut messages: mpsc::Receiver<Result<FlightData, Status>>) -> Result<(), Status> {
-        let mut stream = PutStream::new(Arc::clone(&self.core), self.tenant.clone());
+        let mut stream = PutStream {
+            core: Arc::clone(&self.core),
+            tenant: self.tenant.clone(),
+            decoder: IpcDecoder::new(self.message_bytes_max),
+            table: None,
+            layout: None,
+            batch_count: 0,
+        };
         while let Some(message) = messages.recv().await {
             let message = message?;
             let arrived = Instant::now();
@@ -126,10 +139,6 @@ struct PutStream {
 }
 
 impl PutStream {
-    fn new(core: Arc<Core>, tenant: TenantId) -> Self {
-        Self { core, tenant, decoder: IpcDecoder::default(), table: None, layout: None, batch_count: 0 }
-    }
-
     /// Takes the next message; a batch is appended to the storage and gives an acknowledgement to come.
     fn take(&mut self, data: &FlightData) -> Result<Option<(Ack, Commit)>, Status> {
         if self.table.is_none() {

@@ -15,9 +15,10 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{FlightOptions, actions, catalog, put, read, ticket};
 use crate::core::Core;
 use crate::grpc;
+use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant, first come first.
-const TENANT_KEYS: [&str; 3] = ["x-scope-orgid", "database", "x-greptime-db-name"];
+const TENANT_KEYS: [&str; 3] = [TENANT_HEADER, "database", "x-greptime-db-name"];
 
 /// The Flight service over one core.
 #[derive(Debug)]

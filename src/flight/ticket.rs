@@ -8,7 +8,7 @@
 //! | `{"promql":"…","start":…,"end":…,"step":…}` | a range query; without `start`, `end`: an instant query at `time` or now |
 //! | `{"table":"samples","start":…,"end":…}` | all samples of a table in a half-open range |
 //!
-//! Times are seconds since the Unix epoch as a number, or RFC 3339. Reads take `"layout"`: `"long"` (default) or `"series"`.
+//! Times are seconds since the Unix epoch as a number, or RFC 3339; `step` is seconds or `15s`. Reads take `"layout"`: `"long"` (default) or `"series"`.
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow_flight::FlightDescriptor;
@@ -19,6 +19,7 @@ use tonic::Status;
 
 use super::rows::RowLayout;
 use super::schema::Table;
+use crate::units::parse_duration_ms;
 
 /// Tables that have a meaning of their own and cannot be written or read yet.
 const RESERVED: [&str; 5] = ["series", "histograms", "exemplars", "metadata", "resources"];
@@ -215,16 +216,18 @@ fn seconds_to_ms(name: &str, seconds: f64) -> Result<i64, Status> {
 }
 
 fn step_ms(step: &Time) -> Result<i64, Status> {
-    let seconds = match step {
-        Time::Seconds(seconds) => *seconds,
-        Time::Text(text) => {
-            text.parse().map_err(|_| invalid(format!("step is {text:?}; allowed is seconds")))?
-        }
+    let (given, step_ms) = match step {
+        Time::Seconds(seconds) => (seconds.to_string(), seconds_to_ms("step", *seconds)?),
+        Time::Text(text) => match text.parse::<f64>() {
+            Ok(seconds) => (text.clone(), seconds_to_ms("step", seconds)?),
+            Err(_) => (text.clone(), parse_duration_ms(text).unwrap_or(0)),
+        },
     };
-    match seconds_to_ms("step", seconds)? {
-        step_ms if step_ms > 0 => Ok(step_ms),
-        _ => Err(invalid(format!("step is {seconds}; allowed is at least 0.001 seconds"))),
+    if step_ms <= 0 {
+        let allowed = "seconds or a duration such as 15s, at least 0.001 seconds";
+        return Err(invalid(format!("step is {given}; allowed is {allowed}")));
     }
+    Ok(step_ms)
 }
 
 #[cfg(test)]
@@ -233,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_range_ticket_takes_seconds_and_rfc3339() {
-        let ticket = br#"{"promql":"up","start":1.5,"end":"1970-01-01T00:01:00Z","step":"15"}"#;
+        let ticket = br#"{"promql":"up","start":1.5,"end":"1970-01-01T00:01:00Z","step":"15s"}"#;
         let expected =
             Source::Range { promql: "up".to_owned(), start_ms: 1_500, end_ms: 60_000, step_ms: 15_000 };
         assert_eq!(query(ticket).unwrap(), Query { source: expected, layout: RowLayout::Long });
@@ -258,6 +261,7 @@ mod tests {
             (r#"{"promql":"up","start":2,"end":1,"step":1}"#, "end lies before start"),
             (r#"{"promql":"up","start":1,"end":2,"step":0}"#, "at least 0.001"),
             (r#"{"promql":"up","start":0,"end":1e9,"step":0.001}"#, "larger step"),
+            (r#"{"promql":"up","start":1,"end":2,"step":"soon"}"#, "15s"),
             (r#"{"promql":"up","time":"yesterday"}"#, "RFC 3339"),
             (r#"{"promql":"up","time":1e300}"#, "64 bits"),
         ] {

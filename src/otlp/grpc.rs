@@ -29,9 +29,10 @@ use super::decode::decode;
 use super::reply::{Outcome, write_status};
 use crate::core::Core;
 use crate::grpc;
+use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant.
-const TENANT_KEYS: [&str; 1] = ["x-scope-orgid"];
+const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
 /// Metadata remembered as stored; beyond it the memory starts afresh.
 const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
 

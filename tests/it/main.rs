@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod crash;
+mod flight;
+mod grpc_server;
 mod lifecycle;
+mod otlp;
 mod prom_api;
 mod queries;
 mod remote_write;
