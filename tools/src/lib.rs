@@ -1,4 +1,10 @@
 //! Tools around MyTSDB: seeding, load and replay.
+//!
+//! Each binary under `bin/` is thin: it parses flags and calls a module here, so that tests run the same code.
+//! Not here: anything the server needs to run.
 
 pub mod bench_load;
+pub mod flight_client;
+pub mod http_query;
+pub mod k8s;
 pub mod tidy;
