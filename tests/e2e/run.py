@@ -45,6 +45,9 @@ class Result(unittest.TestResult):
         self.started = getattr(self, "started", time.monotonic())
         self.line("FAILED", test)
 
+    def addSubTest(self, test, subtest, error) -> None:
+        raise TypeError("subTest hides failures from the closing line; assert in the test itself")
+
     def addSkip(self, test, reason) -> None:
         self.addFailure(test, (AssertionError, AssertionError(f"skipped: {reason}"), None))
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod crash;
 mod flight;
 mod grpc_server;
 mod lifecycle;
@@ -10,3 +11,4 @@ mod prom_api;
 mod queries;
 mod remote_write;
 mod support;
+mod tidy;

@@ -7,3 +7,4 @@ pub mod bench_load;
 pub mod flight_client;
 pub mod http_query;
 pub mod k8s;
+pub mod tidy;
