@@ -5,6 +5,7 @@
 mod corpus;
 #[cfg(test)]
 mod engine;
+#[cfg(test)]
 mod parse;
 #[cfg(test)]
 mod script;
