@@ -5,6 +5,7 @@
 //! Not here: what the batches hold (see [`crate::k8s::batch`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{Array, Float64Array};
@@ -67,7 +68,13 @@ pub enum FlightClientError {
         /// Batches sent but not acknowledged.
         batch_count: u64,
     },
-    /// The stream ended too early.
+    /// The server ended the stream before all was sent.
+    #[error("the server ended the stream after {acknowledged} batches, before all were sent")]
+    EndedEarly {
+        /// Batches acknowledged.
+        acknowledged: u64,
+    },
+    /// The stream ended without an acknowledgement for every batch.
     #[error("the server acknowledged {acknowledged} of {sent} batches")]
     Unacknowledged {
         /// Batches sent.
@@ -214,14 +221,14 @@ impl FlightClient {
     ) -> Result<PutReport, FlightClientError> {
         // One more for the message with the schema, which nobody acknowledges.
         let permits = Arc::new(Semaphore::new(limits.in_flight + 1));
-        let sent = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let sent = Arc::new(Sent::default());
         let request = self.request(bounded(messages, Arc::clone(&permits), Arc::clone(&sent)));
         let call = self.inner.do_put(request);
         let mut answers = timeout(limits.ack_timeout, call)
             .await
             .map_err(|_| FlightClientError::AckTimeout { waited: limits.ack_timeout, batch_count: 0 })??
             .into_inner();
-        let batches_sent = || sent.load(std::sync::atomic::Ordering::Relaxed).saturating_sub(1);
+        let batches_sent = || sent.message_count.load(Ordering::Relaxed).saturating_sub(1);
         let mut report = PutReport::default();
         loop {
             let answer = match timeout(limits.ack_timeout, answers.next()).await {
@@ -240,9 +247,12 @@ impl FlightClient {
                 report.add(ack.into());
             }
         }
-        let sent = batches_sent();
-        if report.batch_count != sent {
-            return Err(FlightClientError::Unacknowledged { sent, acknowledged: report.batch_count });
+        let (sent_count, acknowledged) = (batches_sent(), report.batch_count);
+        if acknowledged != sent_count {
+            return Err(FlightClientError::Unacknowledged { sent: sent_count, acknowledged });
+        }
+        if !sent.is_all.load(Ordering::Relaxed) {
+            return Err(FlightClientError::EndedEarly { acknowledged });
         }
         Ok(report)
     }
@@ -298,17 +308,27 @@ fn reason(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How far the sending side of a stream is.
+#[derive(Debug, Default)]
+struct Sent {
+    message_count: AtomicU64,
+    is_all: AtomicBool,
+}
+
 /// Passes `messages` on, each when there is a permit.
 fn bounded(
     messages: mpsc::Receiver<FlightData>,
     permits: Arc<Semaphore>,
-    sent: Arc<std::sync::atomic::AtomicU64>,
+    sent: Arc<Sent>,
 ) -> impl Stream<Item = FlightData> + Send + 'static {
     stream::unfold((messages, permits, sent), |(mut messages, permits, sent)| async move {
-        let message = messages.recv().await?;
+        let Some(message) = messages.recv().await else {
+            sent.is_all.store(true, Ordering::Relaxed);
+            return None;
+        };
         // The semaphore is never closed; the permit comes back with the acknowledgement.
         permits.acquire().await.ok()?.forget();
-        sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        sent.message_count.fetch_add(1, Ordering::Relaxed);
         Some((message, (messages, permits, sent)))
     })
 }
