@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod crash;
+mod dashboard;
 mod flight;
 mod grpc_server;
 mod lifecycle;

@@ -45,6 +45,16 @@ impl TestServer {
         self.running.as_ref().unwrap().addrs.http
     }
 
+    /// Where Arrow Flight listens, as clients want it.
+    pub(crate) fn arrow_endpoint(&self) -> String {
+        format!("http://{}", self.running.as_ref().unwrap().addrs.arrow)
+    }
+
+    /// Runs a client on the server's runtime.
+    pub(crate) fn block_on<T>(&self, client: impl Future<Output = T>) -> T {
+        self.runtime.block_on(client)
+    }
+
     /// Takes the server down and gives its directory back.
     pub(crate) fn stop(mut self) -> TempDir {
         let running = self.running.take().unwrap();
