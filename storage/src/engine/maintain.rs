@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Storage;
 use super::tenant::Tenant;
@@ -128,26 +128,17 @@ impl Storage {
 
     fn flush_frozen(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
         let Some(wal_floor) = maintenance.pending_wal_floor else { return Ok(()) };
-        let mut published: Vec<(Arc<Tenant>, Vec<Arc<BlockReader>>)> = Vec::new();
         let mut edit = ManifestEdit { wal_floor: Some(wal_floor), ..ManifestEdit::default() };
-        for tenant in self.all_tenants() {
-            let Some(generation) = tenant.frozen() else { continue };
-            let next_block_id = &mut maintenance.next_block_id;
-            let written =
-                write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, || {
-                    let id = *next_block_id;
-                    *next_block_id += 1;
-                    id
-                })
-                .map_err(|error| flush_failed(&tenant, &error))?;
-            let blocks = written
-                .iter()
-                .map(|block| self.open_block(block))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| block_failed(&tenant, &error))?;
-            edit.add.extend(written);
-            published.push((tenant, blocks));
-        }
+        let published =
+            self.write_frozen(&mut maintenance.next_block_id, &mut edit.add).inspect_err(|_| {
+                // The next try writes them again: what is there already must not fill the disk meanwhile.
+                for block in &edit.add {
+                    let path = block.path(&self.options.data_dir);
+                    if let Err(error) = remove_file(&path) {
+                        warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
+                    }
+                }
+            })?;
         edit.next_id = Some(maintenance.next_block_id);
         maintenance.manifest.commit(edit)?;
         for (tenant, blocks) in published {
@@ -166,6 +157,33 @@ impl Storage {
             error!(%error, wal_floor, "cannot delete WAL segments");
         }
         Ok(())
+    }
+
+    /// Writes and opens the blocks of all frozen heads; `written` names the complete files even after an error.
+    fn write_frozen(
+        &self,
+        next_block_id: &mut u64,
+        written: &mut Vec<BlockRef>,
+    ) -> Result<Vec<(Arc<Tenant>, Vec<Arc<BlockReader>>)>, MaintainError> {
+        let mut published = Vec::new();
+        for tenant in self.all_tenants() {
+            let Some(generation) = tenant.frozen() else { continue };
+            let first = written.len();
+            let next_id = || {
+                let id = *next_block_id;
+                *next_block_id += 1;
+                id
+            };
+            write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, next_id, written)
+                .map_err(|error| flush_failed(&tenant, &error))?;
+            let blocks = written[first..]
+                .iter()
+                .map(|block| self.open_block(block))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| block_failed(&tenant, &error))?;
+            published.push((tenant, blocks));
+        }
+        Ok(published)
     }
 
     fn open_block(&self, block: &BlockRef) -> Result<Arc<BlockReader>, BlockOpenError> {

@@ -40,17 +40,18 @@ pub(crate) enum FlushError {
     },
 }
 
-/// Writes all samples of `generation` to blocks and returns which. `next_id` gives block numbers.
+/// Writes all samples of `generation` to blocks and adds to `written` which. `next_id` gives block numbers.
 ///
 /// # Errors
-/// [`FlushError`]; files written so far are not in the MANIFEST and go away at the next start.
+/// [`FlushError`]; `written` then names the complete files, which the caller has no use for.
 pub(crate) fn write_blocks(
     generation: &Generation,
     table: &SeriesTable,
     data_dir: &Path,
     tenant: &TenantId,
     mut next_id: impl FnMut() -> u64,
-) -> Result<Vec<BlockRef>, FlushError> {
+    written: &mut Vec<BlockRef>,
+) -> Result<(), FlushError> {
     let refs = generation.series_refs();
     let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
     series.par_sort_unstable();
@@ -82,12 +83,11 @@ pub(crate) fn write_blocks(
             }
         }
     }
-    let mut blocks = Vec::with_capacity(writers.len());
     for (block, writer) in writers.into_values() {
         writer.finish(&block.directory(data_dir))?;
-        blocks.push(block);
+        written.push(block);
     }
-    Ok(blocks)
+    Ok(())
 }
 
 fn chunk_input(chunk: &SealedChunk) -> ChunkInput<'_> {

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use tracing::{error, warn};
 
 use super::format::{Record, next_frame, read_segment_header};
-use super::segment::{list_segments, sync_directory};
+use super::segment::list_segments;
 use crate::coding::{CodingError, Cursor};
+use crate::fs::disk::sync_directory;
 
 /// Why the WAL cannot be replayed.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::segment_header;
+use crate::fs::disk::sync_directory;
 
 const SUFFIX: &str = ".wal";
 
@@ -37,11 +38,6 @@ pub(super) fn create_segment(directory: &Path, sequence: u64) -> io::Result<File
     file.sync_data()?;
     sync_directory(directory)?;
     Ok(file)
-}
-
-/// Makes names in `directory` durable.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }
 
 /// Deletes all segments below `floor` and returns how many bytes that freed.
