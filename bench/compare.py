@@ -3,8 +3,10 @@
 
 For each data set the requests are encoded once into a file. Each server gets an empty directory, takes all
 requests, rests, answers the dashboard queries, and is started again. Figures are the server's own (CPU and memory
-from /proc), except for times, which are the client's. Results stay in target/bench/results.json, so that a run of
-one server keeps the figures of the others; docs/benchmarks.md is written with --write-docs.
+from /proc), except for times, which are the client's. How much CPU other programs took meanwhile is measured too:
+times and ratios from a busy machine mean nothing. A run shows only what it measured itself, never figures kept from
+an earlier one, as those come from other conditions. docs/benchmarks.md is written with --write-docs, which needs all
+servers in this run.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import json
 import math
 import os
 import platform
+import resource
 import shutil
 import signal
 import statistics
@@ -23,7 +26,7 @@ from pathlib import Path
 
 import queries
 import report
-from servers import BenchError, MyTsdb, Prometheus, Server, VictoriaMetrics
+from servers import CLOCK_TICKS_PER_SECOND, BenchError, MyTsdb, Prometheus, Server, VictoriaMetrics
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_SECONDS = 15
@@ -95,6 +98,18 @@ def version(program: Path) -> str:
     return next((line.split()[1] for line in package.splitlines() if line.startswith("Version:")), "?")
 
 
+def busy_seconds() -> float:
+    """CPU seconds that all programs of the machine took since it started."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / CLOCK_TICKS_PER_SECOND
+
+
+def own_seconds(server: Server) -> float:
+    """CPU seconds of the server, of this program and of the senders it waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return server.cpu_seconds() + sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def check_count(server: Server, about: dict) -> None:
     """Every sample sent must be there, once."""
     span_seconds = (about["end_ms"] - about["start_ms"]) // 1000 + 1
@@ -134,6 +149,7 @@ def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path
     server = make_server(options, name, dataset)
     try:
         server.start()
+        others_before, began = busy_seconds() - own_seconds(server), time.monotonic()
         cpu_before = server.cpu_seconds()
         command = [options.bin_dir / "bench-load", "send", "--file", requests, "--server", f"127.0.0.1:{server.port}"]
         command += ["--connections", str(options.connections)]
@@ -151,6 +167,7 @@ def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path
         for query in [*queries.DASHBOARD, queries.EVERYTHING]:
             query_ms[query[0]], answers[query[0]] = ask(server, about, query, options.repeats)
         everything_ms = query_ms.pop(queries.EVERYTHING[0])
+        others_cores = (busy_seconds() - own_seconds(server) - others_before) / (time.monotonic() - began)
         server.stop()
         restart_seconds = server.start()
         check_count(server, about)
@@ -161,6 +178,7 @@ def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path
     return {
         "version": version(server.program),
         "samples": samples,
+        "others_cores": max(others_cores, 0.0),
         "ingest_cpu_us_per_sample": (cpu_sent - cpu_before) * 1e6 / samples,
         "rest_cpu_us_per_sample": (cpu_rest - cpu_before) * 1e6 / samples,
         "samples_per_second": samples / sent["seconds"],
@@ -236,8 +254,9 @@ def main() -> int:
     options = arguments()
     options.work_dir.mkdir(parents=True, exist_ok=True)
     results_path = options.work_dir / f"results-{options.scale:g}.json"
-    kept = json.loads(results_path.read_text()) if results_path.exists() else {"datasets": {}}
-    kept |= {"machine": machine(), "date": datetime.date.today().isoformat()}
+    if options.write_docs and set(options.servers.split(",")) != {"mytsdb", "prometheus", "victoria-metrics"}:
+        raise BenchError("--write-docs needs all servers in one run: figures of different runs cannot be compared")
+    kept = {"datasets": {}, "machine": machine(), "date": datetime.date.today().isoformat()}
     for dataset in options.datasets.split(","):
         requests, about = encode(options, dataset)
         say(f"{dataset}: {about['series']:,} series, {about['samples']:,} samples, {about['bytes'] / 1e6:,.0f} MB")

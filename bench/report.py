@@ -3,11 +3,14 @@
 import math
 from pathlib import Path
 
+# More than this taken by other programs makes times doubtful.
+OTHERS_CORES_MAX = 0.1
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 OWN = "mytsdb"
 
-# (title, how to get the figure from a result, format, whether more is better)
+# (title, how to get the figure from a result, format, whether more is better; None = a condition, not a result)
 ROWS = [
+    ("CPU taken by other programs meanwhile, cores", lambda r: r["others_cores"], "{:.2f}", None),
     ("ingest: server CPU, µs/sample", lambda r: r["ingest_cpu_us_per_sample"], "{:.2f}", False),
     ("ingest: the same with flush and merge", lambda r: r["rest_cpu_us_per_sample"], "{:.2f}", False),
     ("ingest: samples/s", lambda r: r["samples_per_second"], "{:,.0f}", True),
@@ -24,7 +27,9 @@ def geometric_mean(numbers: list[float]) -> float:
     return math.exp(sum(math.log(number) for number in numbers) / len(numbers))
 
 
-def ratio(own: float, other: float, more_is_better: bool) -> str:
+def ratio(own: float, other: float, more_is_better: bool | None) -> str:
+    if more_is_better is None:
+        return ""
     factor = own / other if more_is_better else other / own
     return f"{factor:.1f}×"
 
@@ -41,6 +46,15 @@ def dataset_table(results: dict[str, dict]) -> list[str]:
         cells += [ratio(figure(results[OWN]), figure(results[name]), more_is_better) for name in others]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return lines
+
+
+def doubt(results: dict[str, dict]) -> list[str]:
+    """Says so when other programs were running; CPU per sample suffers least, times and ratios of times most."""
+    busy = {name: row["others_cores"] for name, row in results.items() if row["others_cores"] > OTHERS_CORES_MAX}
+    if not busy:
+        return []
+    cores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(busy.items()))
+    return [f"**Doubtful: other programs took CPU during this measurement (cores: {cores}).**", ""]
 
 
 def query_table(results: dict[str, dict]) -> list[str]:
@@ -62,6 +76,7 @@ def render(everything: dict) -> str:
             f"### {name}: {about['series']:,} series, {about['samples']:,} samples,"
             f" {about['requests']:,} requests of {about['bytes'] / about['samples']:.1f} bytes/sample",
             "",
+            *doubt(dataset["results"]),
             *dataset_table(dataset["results"]),
             "",
             *query_table(dataset["results"]),
@@ -76,7 +91,8 @@ def render(everything: dict) -> str:
             "### Arrow Flight",
             "",
             f"{flight['samples']:,} samples from `k8s-data-generator` in {flight['seconds']:.2f} s;"
-            f" server CPU {flight['cpu_us_per_sample']:.3f} µs/sample.",
+            f" server CPU {flight['cpu_us_per_sample']:.3f} µs/sample. The time includes generating the samples and counting"
+            " them in the server at the end.",
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"
