@@ -62,6 +62,12 @@ pub(super) struct Maintenance {
     pub(super) unflushed_since_ms: Option<i64>,
 }
 
+/// What became of one tenant's frozen head.
+struct Flushed {
+    tenant: Arc<Tenant>,
+    blocks: Vec<Arc<BlockReader>>,
+}
+
 impl Storage {
     /// Does what is due: flushes the heads if they are large or old, drops blocks beyond retention. Call it every
     /// second or so. `now_ms` is the clock.
@@ -129,19 +135,18 @@ impl Storage {
     fn flush_frozen(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
         let Some(wal_floor) = maintenance.pending_wal_floor else { return Ok(()) };
         let mut edit = ManifestEdit { wal_floor: Some(wal_floor), ..ManifestEdit::default() };
-        let published =
-            self.write_frozen(&mut maintenance.next_block_id, &mut edit.add).inspect_err(|_| {
-                // The next try writes them again: what is there already must not fill the disk meanwhile.
-                for block in &edit.add {
-                    let path = block.path(&self.options.data_dir);
-                    if let Err(error) = remove_file(&path) {
-                        warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
-                    }
+        let flushed = self.write_frozen(&mut maintenance.next_block_id, &mut edit.add).inspect_err(|_| {
+            // The next try writes them again: what is there already must not fill the disk meanwhile.
+            for block in &edit.add {
+                let path = block.path(&self.options.data_dir);
+                if let Err(error) = remove_file(&path) {
+                    warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
                 }
-            })?;
+            }
+        })?;
         edit.next_id = Some(maintenance.next_block_id);
         maintenance.manifest.commit(edit)?;
-        for (tenant, blocks) in published {
+        for Flushed { tenant, blocks } in flushed {
             for block in &blocks {
                 let meta = block.meta();
                 info!(
@@ -164,8 +169,8 @@ impl Storage {
         &self,
         next_block_id: &mut u64,
         written: &mut Vec<BlockRef>,
-    ) -> Result<Vec<(Arc<Tenant>, Vec<Arc<BlockReader>>)>, MaintainError> {
-        let mut published = Vec::new();
+    ) -> Result<Vec<Flushed>, MaintainError> {
+        let mut flushed = Vec::new();
         for tenant in self.all_tenants() {
             let Some(generation) = tenant.frozen() else { continue };
             let first = written.len();
@@ -181,9 +186,9 @@ impl Storage {
                 .map(|block| self.open_block(block))
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| block_failed(&tenant, &error))?;
-            published.push((tenant, blocks));
+            flushed.push(Flushed { tenant, blocks });
         }
-        Ok(published)
+        Ok(flushed)
     }
 
     fn open_block(&self, block: &BlockRef) -> Result<Arc<BlockReader>, BlockOpenError> {
