@@ -1,4 +1,4 @@
-//! The only room that touches the file system: durable files, read-only mappings, the lock of the data directory.
+//! Durable files, read-only mappings, the lock of the data directory.
 //!
 //! Not here: any format. What the bytes mean is known to `wal` and `block`.
 
