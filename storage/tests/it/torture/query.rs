@@ -27,7 +27,7 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn random(random: &mut Random, newest_id: u32) -> Self {
         let name = *random.pick(&["__name__", "container", "pod", "zone", "absent", "ü"]);
-        let mut value = |random: &mut Random| {
+        let value = |random: &mut Random| {
             if random.one_in(8) {
                 return String::new();
             }
