@@ -24,6 +24,7 @@ pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
 pub use engine::{
-    Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
+    WalSync, WriteError,
 };
 pub use snapshot::{Cardinality, Snapshot};

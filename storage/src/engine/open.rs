@@ -1,6 +1,5 @@
 //! Opening: lock, MANIFEST, blocks, WAL replay.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +14,10 @@ use super::maintain::Maintenance;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
-use crate::block::manifest::{Manifest, ManifestError};
+use crate::block::manifest::{Manifest, ManifestError, ManifestState};
 use crate::block::reader::BlockReader;
+use crate::block::tombstones::Tombstones;
+use crate::block::view::BlockView;
 use crate::fs::lock::{DirectoryLock, LockError};
 use crate::head::HeadReplay;
 use crate::model::TenantId;
@@ -84,10 +85,10 @@ impl Storage {
         std::fs::create_dir_all(&wal_dir).map_err(io_error("create", &wal_dir))?;
         let lock = DirectoryLock::acquire(data_dir)?;
         let (manifest, listed) = Manifest::open(data_dir)?;
-        for path in remove_unlisted(data_dir, &listed.blocks).map_err(io_error("clean", data_dir))? {
+        for path in remove_unlisted(data_dir, &listed).map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
-        let mut blocks = open_blocks(data_dir, &listed.blocks);
+        let mut blocks = open_blocks(data_dir, &listed);
         delete_segments_below(&wal_dir, listed.wal_floor).map_err(io_error("clean", &wal_dir))?;
         let mut head = HeadReplay::default();
         let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
@@ -148,7 +149,7 @@ fn random_seed() -> u64 {
 }
 
 fn restore_tenants(
-    blocks: &mut HashMap<TenantId, Vec<Arc<BlockReader>>>,
+    blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
     let mut replayed = head.tenants;
@@ -167,20 +168,38 @@ fn restore_tenants(
 }
 
 /// Opens all listed blocks in parallel; damaged ones are named in the log and left out.
-fn open_blocks(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
-    let opened: Vec<Option<(TenantId, Arc<BlockReader>)>> = listed
+fn open_blocks(data_dir: &Path, listed: &ManifestState) -> HashMap<TenantId, Vec<BlockView>> {
+    let opened: Vec<Option<(TenantId, BlockView)>> = listed
+        .blocks
         .par_iter()
-        .map(|block| match BlockReader::open(&block.path(data_dir)) {
-            Ok(reader) => Some((block.tenant.clone(), Arc::new(reader))),
+        .map(|block| match open_block(data_dir, block, listed.tombstones.get(block).copied()) {
+            Ok(view) => Some((block.tenant.clone(), view)),
             Err(damage) => {
                 error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");
                 None
             }
         })
         .collect();
-    let mut by_tenant: HashMap<TenantId, Vec<Arc<BlockReader>>> = HashMap::new();
-    for (tenant, reader) in opened.into_iter().flatten() {
-        by_tenant.entry(tenant).or_default().push(reader);
+    let mut by_tenant: HashMap<TenantId, Vec<BlockView>> = HashMap::new();
+    for (tenant, view) in opened.into_iter().flatten() {
+        by_tenant.entry(tenant).or_default().push(view);
     }
     by_tenant
+}
+
+/// Opens a block with its tombstones. Without them it would answer with what was deleted, so they are part of it.
+fn open_block(
+    data_dir: &Path,
+    block: &BlockRef,
+    tombstone_generation: Option<u64>,
+) -> Result<BlockView, Box<dyn std::error::Error + Send + Sync>> {
+    let reader = Arc::new(BlockReader::open(&block.path(data_dir))?);
+    let tombstones = match tombstone_generation {
+        None => None,
+        Some(generation) => {
+            let path = block.tombstone_path(data_dir, generation);
+            Some(Arc::new(Tombstones::read(&path, block.id, generation)?))
+        }
+    };
+    Ok(BlockView { reader, tombstones })
 }
