@@ -13,6 +13,7 @@ mod engine;
 mod fs;
 mod head;
 mod index;
+mod limits;
 pub mod model;
 pub mod read;
 mod snapshot;
@@ -27,4 +28,5 @@ pub use engine::{
     Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
     WalSync, WriteError,
 };
+pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

@@ -206,11 +206,11 @@ impl Storage {
 
     /// Drops whole blocks whose newest sample is older than retention.
     fn drop_expired(&self, now_ms: i64) -> Result<(), MaintainError> {
-        let oldest_ms = self.oldest_kept_ms(now_ms);
         let mut maintenance = self.maintenance.lock();
         let mut expired: Vec<(Arc<Tenant>, Vec<BlockView>)> = Vec::new();
         for tenant in self.all_tenants() {
             let snapshot = tenant.snapshot();
+            let oldest_ms = self.oldest_kept_ms(tenant.limits(), now_ms);
             let blocks = snapshot.blocks.iter().filter(|block| block.meta().max_ms < oldest_ms);
             let blocks: Vec<BlockView> = blocks.cloned().collect();
             if !blocks.is_empty() {

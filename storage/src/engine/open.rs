@@ -98,7 +98,7 @@ impl Storage {
                 "WAL has samples of series that it does not name"
             );
         }
-        let tenants = restore_tenants(&mut blocks, head);
+        let tenants = restore_tenants(&options, &mut blocks, head);
         let wal = WalWriter::open(&wal_dir, outcome.next_sequence, outcome.valid_bytes, options.wal_sync)
             .map_err(io_error("open the WAL in", &wal_dir))?;
         info!(
@@ -130,8 +130,8 @@ impl Storage {
 
     /// Finds the newest sample again; one far ahead of the clock does not count.
     fn restore_newest(&self, now_ms: i64) {
-        let limit_ms = now_ms.saturating_add(self.options.ahead_ms_max);
         for tenant in self.all_tenants() {
+            let limit_ms = now_ms.saturating_add(tenant.limits().ahead_ms);
             let snapshot = tenant.snapshot();
             let in_blocks = snapshot.blocks.iter().map(|block| block.meta().max_ms);
             let in_head = snapshot.generations.iter().filter_map(|generation| generation.stats().span_ms);
@@ -149,6 +149,7 @@ fn random_seed() -> u64 {
 }
 
 fn restore_tenants(
+    options: &StorageOptions,
     blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
@@ -160,8 +161,8 @@ fn restore_tenants(
     for (number, name) in names.into_iter().enumerate() {
         let head = replayed.remove(&name).unwrap_or_default();
         let blocks = blocks.remove(&name).unwrap_or_default();
-        let tenant =
-            Tenant::restored(name.clone(), number as u32, head.table, head.generation, blocks, head.metadata);
+        let limits = options.limits_of(&name).clone();
+        let tenant = Tenant::restored(name.clone(), number as u32, limits, head, blocks);
         tenants.insert(name, Arc::new(tenant));
     }
     tenants

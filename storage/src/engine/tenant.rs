@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::block::view::BlockView;
-use crate::head::{Generation, SeriesTable};
+use crate::head::{Generation, ReplayedTenant, SeriesTable};
+use crate::limits::TenantLimits;
 use crate::model::{LabelSet, MetricMetadata, TenantId};
 use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
@@ -28,6 +29,7 @@ pub(super) struct Tenant {
     pub(super) id: TenantId,
     /// The tenant's number in the WAL of this process.
     pub(super) number: u32,
+    limits: TenantLimits,
     /// The tenant's series.
     pub(super) table: Arc<SeriesTable>,
     /// WAL epoch that names the tenant.
@@ -39,30 +41,35 @@ pub(super) struct Tenant {
 
 impl Tenant {
     /// Creates a tenant without data.
-    pub(super) fn new(id: TenantId, number: u32) -> Self {
-        Self::restored(id, number, Arc::default(), Arc::default(), Vec::new(), Vec::new())
+    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits) -> Self {
+        Self::restored(id, number, limits, ReplayedTenant::default(), Vec::new())
     }
 
     /// Creates a tenant from what was on disk.
     pub(super) fn restored(
         id: TenantId,
         number: u32,
-        table: Arc<SeriesTable>,
-        active: Arc<Generation>,
+        limits: TenantLimits,
+        head: ReplayedTenant,
         mut blocks: Vec<BlockView>,
-        metadata: Vec<MetricMetadata>,
     ) -> Self {
         blocks.sort_by_key(|block| block.meta().id);
         let tenant = Self {
             id,
             number,
-            table,
+            limits,
+            table: head.table,
             named_epoch: AtomicU32::new(0),
-            state: RwLock::new(TenantState { active, frozen: None, blocks: blocks.into() }),
+            state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
             metadata: Mutex::default(),
         };
-        tenant.merge_metadata(&metadata);
+        tenant.merge_metadata(&head.metadata);
         tenant
+    }
+
+    /// What the tenant may do.
+    pub(super) fn limits(&self) -> &TenantLimits {
+        &self.limits
     }
 
     /// The view of a tenant that does not exist.
