@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::ManifestState;
-use crate::fs::disk::{TEMPORARY_ENDING, remove_file};
+use crate::fs::temporary::TEMPORARY_ENDING;
+use crate::fs::{Entry, FileSystem, list_or_empty, remove_durably};
 use crate::model::TenantId;
 
 const DAY_MS: i64 = 86_400_000;
@@ -108,19 +109,22 @@ fn tenants(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Those of the operating system.
-pub(crate) fn remove_unlisted(data_dir: &Path, listed: &ManifestState) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn remove_unlisted(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    listed: &ManifestState,
+) -> io::Result<Vec<PathBuf>> {
     let kept = listed.files(data_dir);
     let mut removed = Vec::new();
     let mut directories = vec![tenants(data_dir)];
-    for entry in entries(data_dir)? {
-        if entry.file_type()?.is_file() && has_ending(&entry.path(), TEMPORARY_ENDING) {
-            removed.push(entry.path());
+    for entry in list_or_empty(fs, data_dir)? {
+        if !entry.is_directory && has_ending(&entry.path, TEMPORARY_ENDING) {
+            removed.push(entry.path);
         }
     }
     while let Some(directory) = directories.pop() {
-        for entry in entries(&directory)? {
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
+        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
+            if is_directory {
                 directories.push(path);
             } else if has_ending(&path, TEMPORARY_ENDING)
                 || (has_ending(&path, BLOCK_ENDING) || has_ending(&path, TOMBSTONE_ENDING))
@@ -130,7 +134,7 @@ pub(crate) fn remove_unlisted(data_dir: &Path, listed: &ManifestState) -> io::Re
             }
         }
     }
-    removed.iter().try_for_each(|path| remove_file(path))?;
+    removed.iter().try_for_each(|path| remove_durably(fs, path))?;
     Ok(removed)
 }
 
@@ -138,27 +142,18 @@ pub(crate) fn remove_unlisted(data_dir: &Path, listed: &ManifestState) -> io::Re
 ///
 /// # Errors
 /// Those of the operating system.
-pub(crate) fn has_blocks(data_dir: &Path) -> io::Result<bool> {
+pub(crate) fn has_blocks(fs: &dyn FileSystem, data_dir: &Path) -> io::Result<bool> {
     let mut directories = vec![tenants(data_dir)];
     while let Some(directory) = directories.pop() {
-        for entry in entries(&directory)? {
-            if entry.file_type()?.is_dir() {
-                directories.push(entry.path());
-            } else if has_ending(&entry.path(), BLOCK_ENDING) {
+        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
+            if is_directory {
+                directories.push(path);
+            } else if has_ending(&path, BLOCK_ENDING) {
                 return Ok(true);
             }
         }
     }
     Ok(false)
-}
-
-/// Lists a directory; one that is not there is empty.
-fn entries(directory: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => entries.collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 fn has_ending(path: &Path, ending: &str) -> bool {
@@ -168,6 +163,7 @@ fn has_ending(path: &Path, ending: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::disk::Disk;
     use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
@@ -217,7 +213,7 @@ mod tests {
             tombstones: BTreeMap::from([(kept.clone(), 3)]),
             ..ManifestState::default()
         };
-        let mut removed = remove_unlisted(data.path(), &listed).unwrap();
+        let mut removed = remove_unlisted(&Disk, data.path(), &listed).unwrap();
         removed.sort();
         lost.sort();
         assert_eq!(removed, lost);

@@ -16,7 +16,7 @@ use super::tenant::Tenant;
 use crate::block::manifest::{ManifestEdit, ManifestError};
 use crate::block::tombstones::Tombstones;
 use crate::block::view::BlockView;
-use crate::fs::disk::remove_file;
+use crate::fs::remove_durably;
 use crate::model::{Matcher, TenantId, TimeRange};
 use crate::read::ReadError;
 
@@ -122,8 +122,8 @@ impl Storage {
             let Some(tombstones) = &view.tombstones else { continue };
             let block = reference(view);
             let path = block.tombstone_path(&self.options.data_dir, tombstones.generation());
-            if let Err(source) = tombstones.write(&path) {
-                written.iter().chain([&path]).for_each(|path| remove_or_log(path));
+            if let Err(source) = tombstones.write(&self.fs, &path) {
+                written.iter().chain([&path]).for_each(|path| self.remove_tombstones(path));
                 return Err(DeleteError::Tombstones { path, source });
             }
             written.push(path);
@@ -138,10 +138,17 @@ impl Storage {
         for view in views {
             let before = view.tombstone_generation().saturating_sub(1);
             if before > 0 {
-                remove_or_log(&reference(view).tombstone_path(&self.options.data_dir, before));
+                self.remove_tombstones(&reference(view).tombstone_path(&self.options.data_dir, before));
             }
         }
         Ok(())
+    }
+
+    fn remove_tombstones(&self, path: &Path) {
+        if let Err(error) = remove_durably(self.fs.as_ref(), path) {
+            // Harmless: no commit names it, the next start removes it.
+            error!(path = %path.display(), %error, "cannot remove tombstones that do not count");
+        }
     }
 }
 
@@ -168,11 +175,4 @@ fn matching_series(
         }
     }
     Ok(touched)
-}
-
-fn remove_or_log(path: &Path) {
-    if let Err(error) = remove_file(path) {
-        // Harmless: no commit names it, the next start removes it.
-        error!(path = %path.display(), %error, "cannot remove tombstones that do not count");
-    }
 }

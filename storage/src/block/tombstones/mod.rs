@@ -13,8 +13,10 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::fs::disk::TemporaryFile;
+use crate::fs::FileSystem;
+use crate::fs::temporary::TemporaryFile;
 use crate::model::TimeRange;
 
 /// Why a tombstone file cannot be read.
@@ -131,9 +133,13 @@ impl Tombstones {
     ///
     /// # Errors
     /// [`TombstoneError`].
-    pub(crate) fn read(path: &Path, block_id: u64, generation: u64) -> Result<Self, TombstoneError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| TombstoneError::Io { path: path.to_owned(), source })?;
+    pub(crate) fn read(
+        fs: &dyn FileSystem,
+        path: &Path,
+        block_id: u64,
+        generation: u64,
+    ) -> Result<Self, TombstoneError> {
+        let bytes = fs.read(path).map_err(|source| TombstoneError::Io { path: path.to_owned(), source })?;
         let tombstones = format::decode(&bytes).map_err(|problem| match problem {
             format::Problem::Version(found) => {
                 TombstoneError::Version { path: path.to_owned(), found, supported: format::VERSION }
@@ -160,8 +166,8 @@ impl Tombstones {
     ///
     /// # Errors
     /// Those of the operating system.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = TemporaryFile::create(path)?;
+    pub(crate) fn write(&self, fs: &Arc<dyn FileSystem>, path: &Path) -> io::Result<()> {
+        let mut file = TemporaryFile::create(fs, path)?;
         file.write_all(&format::encode(self))?;
         file.persist().map(drop)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fs::disk::Disk;
 
 fn sample() -> Tombstones {
     let first = Tombstones::extended(7, None, &[2, 3, 90], TimeRange::new(-5, 10)).unwrap();
@@ -16,13 +17,14 @@ fn a_file_is_read_as_it_was_written() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.tomb");
     let tombstones = sample();
-    tombstones.write(&path).unwrap();
-    assert_eq!(Tombstones::read(&path, 7, 2).unwrap(), tombstones);
+    let disk: Arc<dyn FileSystem> = Arc::new(Disk);
+    tombstones.write(&disk, &path).unwrap();
+    assert_eq!(Tombstones::read(&Disk, &path, 7, 2).unwrap(), tombstones);
     assert_eq!(tombstones.of_series(3), [TimeRange::new(-5, 10), TimeRange::new(20, i64::MAX)]);
-    assert!(matches!(Tombstones::read(&path, 8, 2), Err(TombstoneError::Foreign { .. })));
-    assert!(matches!(Tombstones::read(&path, 7, 3), Err(TombstoneError::Foreign { .. })));
+    assert!(matches!(Tombstones::read(&Disk, &path, 8, 2), Err(TombstoneError::Foreign { .. })));
+    assert!(matches!(Tombstones::read(&Disk, &path, 7, 3), Err(TombstoneError::Foreign { .. })));
     let missing = directory.path().join("y.tomb");
-    assert!(matches!(Tombstones::read(&missing, 7, 2), Err(TombstoneError::Io { .. })));
+    assert!(matches!(Tombstones::read(&Disk, &missing, 7, 2), Err(TombstoneError::Io { .. })));
 }
 
 #[test]
@@ -34,10 +36,10 @@ fn every_damaged_byte_and_every_cut_is_found() {
         let mut damaged = bytes.clone();
         *damaged.get_mut(position).unwrap() ^= 0x10;
         std::fs::write(&path, &damaged).unwrap();
-        let error = Tombstones::read(&path, 7, 2).unwrap_err();
+        let error = Tombstones::read(&Disk, &path, 7, 2).unwrap_err();
         assert_eq!(matches!(error, TombstoneError::Version { .. }), (4..6).contains(&position), "{error}");
         std::fs::write(&path, bytes.get(..position).unwrap()).unwrap();
-        Tombstones::read(&path, 7, 2).unwrap_err();
+        Tombstones::read(&Disk, &path, 7, 2).unwrap_err();
     }
 }
 
