@@ -22,6 +22,12 @@ pub enum ChunkError {
     /// The bytes end early or hold an impossible number.
     #[error(transparent)]
     Malformed(#[from] CodingError),
+    /// A table of bins or a page that the entropy coder wrote is damaged.
+    #[error("entropy-coded bytes at offset {offset} are damaged")]
+    EntropyCode {
+        /// Where the table or page begins.
+        offset: usize,
+    },
     /// All samples were read and bytes are left over: the count or the bytes are wrong.
     #[error("{length} bytes are left at offset {offset} after the last sample")]
     TrailingBytes {

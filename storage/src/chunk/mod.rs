@@ -14,6 +14,7 @@
 //! | `exceptions` | samples that are no such integers, stale markers above all |
 //! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
 //! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
+//! | `paged` | the same integers for data at rest: pages under one entropy code |
 //! | `bitpack` | the packing kernels |
 //! | `timestamps` | a grid and the distance from it |
 //!
@@ -30,6 +31,7 @@ mod float_bits;
 mod format;
 mod integers;
 mod miniblock;
+mod paged;
 mod timestamps;
 
 #[cfg(test)]
