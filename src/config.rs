@@ -214,7 +214,7 @@ impl Config {
     fn from_flags(flags: Flags, shown: BTreeMap<String, String>) -> Self {
         let mut storage = StorageOptions::new(flags.data_dir);
         storage.wal_sync = flags.wal_sync;
-        storage.retention_ms = (flags.retention > 0).then_some(flags.retention);
+        storage.limits.retention_ms = (flags.retention > 0).then_some(flags.retention);
         storage.head_bytes_max = flags.head_max_bytes;
         Self {
             http_addr: SocketAddr::new(flags.http_host, flags.http_port),
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(config.arrow_addr, "0.0.0.0:8815".parse().unwrap());
         assert_eq!(config.otlp_grpc_addr, "0.0.0.0:4317".parse().unwrap());
         assert_eq!(config.storage.wal_sync, WalSync::Group);
-        assert_eq!(config.storage.retention_ms, Some(15 * 86_400_000));
+        assert_eq!(config.storage.limits.retention_ms, Some(15 * 86_400_000));
         assert_eq!(config.query.timeout, Duration::from_secs(120));
         assert_eq!(config.limits.write_bytes_max, 32 << 20);
         assert_eq!(config.flags["retention"], "15d");
@@ -405,7 +405,7 @@ mod tests {
         .unwrap();
         let config = config(&["--config", file.path().to_str().unwrap(), "--retention", "7d"]).unwrap();
         assert_eq!(config.http_addr.port(), 1234);
-        assert_eq!(config.storage.retention_ms, Some(7 * 86_400_000));
+        assert_eq!(config.storage.limits.retention_ms, Some(7 * 86_400_000));
         assert!(config.is_admin_api_enabled);
         assert_eq!(config.storage.wal_sync, WalSync::Interval(Duration::from_secs(2)));
     }

@@ -35,7 +35,7 @@ fn kernels(criterion: &mut Criterion) {
 fn engine(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = StorageOptions::new(folder.path());
-    options.retention_ms = None;
+    options.limits.retention_ms = None;
     let storage = Storage::open(options, 0).unwrap();
     let tenant = TenantId::anonymous();
     let series_count = 200;

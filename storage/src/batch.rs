@@ -69,6 +69,36 @@ pub enum RejectReason {
     /// The labels make no series.
     #[error("invalid labels: {0}")]
     InvalidLabels(String),
+    /// A series has too many labels.
+    #[error("series {metric} has {given} labels, the limit is {limit}")]
+    TooManyLabels {
+        /// The metric's name, shortened.
+        metric: String,
+        /// How many labels.
+        given: usize,
+        /// Most labels.
+        limit: usize,
+    },
+    /// The name of a label is too long.
+    #[error("label name {name} has {given_bytes} bytes, the limit is {limit_bytes}")]
+    LabelNameTooLong {
+        /// The name, shortened.
+        name: String,
+        /// Its length.
+        given_bytes: usize,
+        /// Longest length.
+        limit_bytes: usize,
+    },
+    /// The value of a label is too long.
+    #[error("value of label {name} has {given_bytes} bytes, the limit is {limit_bytes}")]
+    LabelValueTooLong {
+        /// The label's name.
+        name: String,
+        /// Length of its value.
+        given_bytes: usize,
+        /// Longest length.
+        limit_bytes: usize,
+    },
     /// The sample is older than retention allows.
     #[error("sample at {given_ms} ms is older than the retention limit {limit_ms} ms")]
     TooOld {
@@ -100,6 +130,9 @@ impl RejectReason {
     pub fn label(&self) -> &'static str {
         match self {
             Self::InvalidLabels(_) => "invalid_labels",
+            Self::TooManyLabels { .. } => "too_many_labels",
+            Self::LabelNameTooLong { .. } => "label_name_too_long",
+            Self::LabelValueTooLong { .. } => "label_value_too_long",
             Self::TooOld { .. } => "too_old",
             Self::TooFarAhead { .. } => "too_far_ahead",
             Self::SeriesLimit { .. } => "series_limit",

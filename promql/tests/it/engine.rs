@@ -10,7 +10,7 @@ use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
 fn stored(names: &[&str], count: usize, sample_count: usize) -> (tempfile::TempDir, Storage) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = StorageOptions::new(folder.path());
-    options.retention_ms = None;
+    options.limits.retention_ms = None;
     let storage = Storage::open(options, 0).unwrap();
     let mut labels = Vec::new();
     for name in names {

@@ -8,21 +8,23 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layout::{BlockRef, Day, has_blocks};
 use crate::coding::{CodingError, Cursor, crc32c, put_bytes, put_ivarint, put_uvarint};
-use crate::fs::disk::TemporaryFile;
+use crate::fs::temporary::TemporaryFile;
+use crate::fs::{FileSystem, WritableFile};
 use crate::model::TenantId;
 
 /// Name of the file in the data directory.
 const FILE_NAME: &str = "MANIFEST";
 const MAGIC: &[u8; 4] = b"MTSM";
-const VERSION: u16 = 1;
+/// The version that is written. Version 1, whose records have no tombstones, is read and replaced.
+const VERSION: u16 = 2;
+const VERSION_WITHOUT_TOMBSTONES: u16 = 1;
 /// Magic, version, reserved.
 const HEADER_BYTES: usize = 8;
 /// Length and checksum before each payload.
@@ -93,10 +95,23 @@ pub(crate) enum ManifestError {
 pub(crate) struct ManifestState {
     /// The blocks that count.
     pub(crate) blocks: BTreeSet<BlockRef>,
+    /// Which generation of a block's tombstones counts; blocks from which nothing was deleted are not in it.
+    pub(crate) tombstones: BTreeMap<BlockRef, u64>,
     /// The next block's sequence number.
     pub(crate) next_id: u64,
     /// The first WAL segment that is still needed.
     pub(crate) wal_floor: u64,
+}
+
+impl ManifestState {
+    /// The files of blocks and tombstones that count.
+    pub(crate) fn files(&self, data_dir: &Path) -> BTreeSet<PathBuf> {
+        let blocks = self.blocks.iter().map(|block| block.path(data_dir));
+        let tombstones = self.tombstones.iter();
+        blocks
+            .chain(tombstones.map(|(block, generation)| block.tombstone_path(data_dir, *generation)))
+            .collect()
+    }
 }
 
 /// A change, committed as a whole or not at all.
@@ -106,6 +121,8 @@ pub(crate) struct ManifestEdit {
     pub(crate) add: Vec<BlockRef>,
     /// Blocks that count no more.
     pub(crate) del: Vec<BlockRef>,
+    /// Blocks with the generation of tombstones that counts from now on; the files must be durable.
+    pub(crate) tombstones: Vec<(BlockRef, u64)>,
     /// The next block's sequence number, if it grows.
     pub(crate) next_id: Option<u64>,
     /// The first WAL segment that is still needed, if it changes.
@@ -115,8 +132,9 @@ pub(crate) struct ManifestEdit {
 /// The open manifest. One per data directory, under its lock.
 #[derive(Debug)]
 pub(crate) struct Manifest {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
-    file: File,
+    file: Box<dyn WritableFile>,
     length_bytes: u64,
     /// Length of a file with nothing but the state.
     state_bytes: u64,
@@ -129,12 +147,15 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError`]. A torn record at the end is no error: its commit never returned.
-    pub(crate) fn open(data_dir: &Path) -> Result<(Self, ManifestState), ManifestError> {
+    pub(crate) fn open(
+        fs: &Arc<dyn FileSystem>,
+        data_dir: &Path,
+    ) -> Result<(Self, ManifestState), ManifestError> {
         let path = data_dir.join(FILE_NAME);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match fs.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let found = has_blocks(data_dir);
+                let found = has_blocks(fs.as_ref(), data_dir);
                 if found.map_err(|source| ManifestError::Io {
                     action: "search",
                     path: path.clone(),
@@ -142,37 +163,43 @@ impl Manifest {
                 })? {
                     return Err(ManifestError::Missing { path });
                 }
-                let manifest = Self::create(path, ManifestState::default())?;
+                let manifest = Self::create(fs, path, ManifestState::default())?;
                 return Ok((manifest, ManifestState::default()));
             }
             Err(source) => return Err(ManifestError::Io { action: "read", path, source }),
         };
-        let (state, whole_bytes) = replay(&path, &bytes)?;
+        let Replayed { state, whole_bytes, version } = replay(&path, &bytes)?;
+        if version != VERSION {
+            tracing::info!(path = %path.display(), version, "manifest of an older version is replaced");
+            return Ok((Self::create(fs, path, state.clone())?, state));
+        }
         let io_error = |action| {
             let path = path.clone();
             move |source| ManifestError::Io { action, path, source }
         };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_error("open"))?;
+        let file = fs.open(&path).map_err(io_error("open"))?;
         if whole_bytes < bytes.len() {
             let torn_bytes = bytes.len().saturating_sub(whole_bytes);
             tracing::warn!(path = %path.display(), torn_bytes, "torn record at the end of the manifest is cut off");
-            file.set_len(whole_bytes as u64).map_err(io_error("truncate"))?;
-            file.sync_all().map_err(io_error("sync"))?;
+            file.set_length(whole_bytes as u64).map_err(io_error("truncate"))?;
+            file.sync_data().map_err(io_error("sync"))?;
         }
         let state_bytes = encode_file(&state).len() as u64;
         let length_bytes = whole_bytes as u64;
+        let fs = Arc::clone(fs);
         let manifest =
-            Self { path, file, length_bytes, state_bytes, state: state.clone(), is_poisoned: false };
+            Self { fs, path, file, length_bytes, state_bytes, state: state.clone(), is_poisoned: false };
         Ok((manifest, state))
     }
 
-    fn create(path: PathBuf, state: ManifestState) -> Result<Self, ManifestError> {
+    fn create(fs: &Arc<dyn FileSystem>, path: PathBuf, state: ManifestState) -> Result<Self, ManifestError> {
         let bytes = encode_file(&state);
-        let file = TemporaryFile::create(&path)
+        let file = TemporaryFile::create(fs, &path)
             .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.persist()))
             .map_err(|source| ManifestError::Io { action: "replace", path: path.clone(), source })?;
         let length_bytes = bytes.len() as u64;
-        Ok(Self { path, file, length_bytes, state_bytes: length_bytes, state, is_poisoned: false })
+        let fs = Arc::clone(fs);
+        Ok(Self { fs, path, file, length_bytes, state_bytes: length_bytes, state, is_poisoned: false })
     }
 
     /// What the manifest says now.
@@ -215,7 +242,7 @@ impl Manifest {
 
     /// After a failed append: cuts the file back, durably, or closes it for changes.
     fn take_back(&mut self) -> Result<(), ManifestError> {
-        let outcome = self.file.set_len(self.length_bytes).and_then(|()| self.file.sync_all());
+        let outcome = self.file.set_length(self.length_bytes).and_then(|()| self.file.sync_data());
         outcome.map_err(|source| {
             self.is_poisoned = true;
             ManifestError::Io { action: "take back a failed commit to", path: self.path.clone(), source }
@@ -224,7 +251,7 @@ impl Manifest {
 
     /// Replaces the file by one that holds the state only. A failure costs nothing but room: the old file stays.
     fn rewrite(&mut self) {
-        match Self::create(self.path.clone(), self.state.clone()) {
+        match Self::create(&self.fs, self.path.clone(), self.state.clone()) {
             Ok(manifest) => *self = manifest,
             Err(error) => {
                 tracing::warn!(%error, "manifest was not shortened");
@@ -235,13 +262,9 @@ impl Manifest {
         }
     }
 
-    /// Returns whether the open file is the one that has the name.
+    /// Returns whether the open file is the one that has the name: what would replace it is shorter.
     fn is_current(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        match (self.file.metadata(), std::fs::metadata(&self.path)) {
-            (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
-            _ => false,
-        }
+        self.fs.length_bytes(&self.path).is_ok_and(|found_bytes| found_bytes == self.length_bytes)
     }
 }
 
@@ -251,6 +274,7 @@ fn apply(state: &mut ManifestState, edit: &ManifestEdit) -> Result<(), (&'static
         if !state.blocks.remove(block) {
             return Err(("deletes a block that is not listed", block.clone()));
         }
+        state.tombstones.remove(block);
     }
     for block in &edit.add {
         if !state.blocks.insert(block.clone()) {
@@ -259,13 +283,29 @@ fn apply(state: &mut ManifestState, edit: &ManifestEdit) -> Result<(), (&'static
         // Ids are never given twice, even if an edit forgets to say so.
         state.next_id = state.next_id.max(block.id.saturating_add(1));
     }
+    for (block, generation) in &edit.tombstones {
+        if !state.blocks.contains(block) {
+            return Err(("deletes from a block that is not listed", block.clone()));
+        }
+        // A generation is never given twice: its file may be left over from before.
+        if state.tombstones.insert(block.clone(), *generation).unwrap_or(0) >= *generation {
+            return Err(("gives a block tombstones that are not newer", block.clone()));
+        }
+    }
     state.next_id = state.next_id.max(edit.next_id.unwrap_or(0));
     state.wal_floor = edit.wal_floor.unwrap_or(state.wal_floor);
     Ok(())
 }
 
-/// Replays a file: the state, and how many bytes of it are whole records.
-fn replay(path: &Path, bytes: &[u8]) -> Result<(ManifestState, usize), ManifestError> {
+/// What a file says.
+struct Replayed {
+    state: ManifestState,
+    /// How many bytes of the file are whole records.
+    whole_bytes: usize,
+    version: u16,
+}
+
+fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed, ManifestError> {
     let corrupt = |offset: usize, reason| ManifestError::Corrupt {
         path: path.to_owned(),
         offset: offset as u64,
@@ -275,27 +315,27 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<(ManifestState, usize), ManifestE
     if header.take(MAGIC.len()).ok() != Some(MAGIC) {
         return Err(corrupt(0, "file does not begin with MTSM"));
     }
-    match header.u16() {
-        Ok(VERSION) => {}
+    let version = match header.u16() {
+        Ok(version @ (VERSION | VERSION_WITHOUT_TOMBSTONES)) => version,
         Ok(found) => {
             return Err(ManifestError::Version { path: path.to_owned(), found, supported: VERSION });
         }
         Err(_) => return Err(corrupt(MAGIC.len(), "header ends early")),
-    }
+    };
     let mut state = ManifestState::default();
     let mut position = HEADER_BYTES;
     loop {
         let rest = bytes.get(position..).ok_or_else(|| corrupt(0, "header ends early"))?;
         if rest.is_empty() {
-            return Ok((state, position));
+            return Ok(Replayed { state, whole_bytes: position, version });
         }
         let Some((payload, length)) = record(rest) else {
-            if holds_record_later(rest) {
+            if holds_record_later(rest, version) {
                 return Err(corrupt(position, "a damaged record has whole ones behind it"));
             }
-            return Ok((state, position));
+            return Ok(Replayed { state, whole_bytes: position, version });
         };
-        let edit = decode_edit(payload).map_err(|_| corrupt(position, "record is malformed"))?;
+        let edit = decode_edit(payload, version).map_err(|_| corrupt(position, "record is malformed"))?;
         apply(&mut state, &edit).map_err(|(problem, _)| corrupt(position, problem))?;
         position = position.saturating_add(length);
     }
@@ -316,10 +356,10 @@ fn record(bytes: &[u8]) -> Option<(&[u8], usize)> {
 
 /// Returns whether a whole record begins anywhere behind the first byte. After a crash there is none: each record is
 /// synced before the next is begun. If there is one, committed records would be lost by cutting the file.
-fn holds_record_later(bytes: &[u8]) -> bool {
+fn holds_record_later(bytes: &[u8], version: u16) -> bool {
     (1..bytes.len())
         .filter_map(|start| record(bytes.get(start..)?))
-        .any(|(payload, _)| decode_edit(payload).is_ok())
+        .any(|(payload, _)| decode_edit(payload, version).is_ok())
 }
 
 fn encode_file(state: &ManifestState) -> Vec<u8> {
@@ -329,6 +369,7 @@ fn encode_file(state: &ManifestState) -> Vec<u8> {
     let edit = ManifestEdit {
         add: state.blocks.iter().cloned().collect(),
         del: Vec::new(),
+        tombstones: state.tombstones.iter().map(|(block, generation)| (block.clone(), *generation)).collect(),
         next_id: Some(state.next_id),
         wal_floor: Some(state.wal_floor),
     };
@@ -344,24 +385,35 @@ fn put_record(out: &mut Vec<u8>, edit: &ManifestEdit) {
     }
     for blocks in [&edit.add, &edit.del] {
         put_uvarint(&mut payload, blocks.len() as u64);
-        for block in blocks {
-            put_bytes(&mut payload, block.tenant.as_str().as_bytes());
-            put_ivarint(&mut payload, block.day.number());
-            put_uvarint(&mut payload, block.id);
-        }
+        blocks.iter().for_each(|block| put_block(&mut payload, block));
+    }
+    put_uvarint(&mut payload, edit.tombstones.len() as u64);
+    for (block, generation) in &edit.tombstones {
+        put_block(&mut payload, block);
+        put_uvarint(&mut payload, *generation);
     }
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(&crc32c(&payload).to_le_bytes());
     out.extend_from_slice(&payload);
 }
 
-fn decode_edit(payload: &[u8]) -> Result<ManifestEdit, CodingError> {
+fn put_block(out: &mut Vec<u8>, block: &BlockRef) {
+    put_bytes(out, block.tenant.as_str().as_bytes());
+    put_ivarint(out, block.day.number());
+    put_uvarint(out, block.id);
+}
+
+fn decode_edit(payload: &[u8], version: u16) -> Result<ManifestEdit, CodingError> {
     let mut cursor = Cursor::new(payload);
     let edit = ManifestEdit {
         next_id: decode_option(&mut cursor)?,
         wal_floor: decode_option(&mut cursor)?,
         add: decode_blocks(&mut cursor)?,
         del: decode_blocks(&mut cursor)?,
+        tombstones: match version {
+            VERSION_WITHOUT_TOMBSTONES => Vec::new(),
+            _ => decode_tombstones(&mut cursor)?,
+        },
     };
     if !cursor.is_at_end() {
         return Err(cursor.error("record has bytes left over"));
@@ -381,13 +433,18 @@ fn decode_option(cursor: &mut Cursor<'_>) -> Result<Option<u64>, CodingError> {
 
 fn decode_blocks(cursor: &mut Cursor<'_>) -> Result<Vec<BlockRef>, CodingError> {
     let count = cursor.count(3)?;
-    let mut blocks = Vec::with_capacity(count);
-    for _ in 0..count {
-        let tenant = TenantId::new(cursor.text()?).map_err(|_| cursor.error("tenant name is not valid"))?;
-        let day = Day::from_number(cursor.ivarint()?);
-        blocks.push(BlockRef { tenant, day, id: cursor.uvarint()? });
-    }
-    Ok(blocks)
+    (0..count).map(|_| decode_block(cursor)).collect()
+}
+
+fn decode_tombstones(cursor: &mut Cursor<'_>) -> Result<Vec<(BlockRef, u64)>, CodingError> {
+    let count = cursor.count(4)?;
+    (0..count).map(|_| Ok((decode_block(cursor)?, cursor.uvarint()?))).collect()
+}
+
+fn decode_block(cursor: &mut Cursor<'_>) -> Result<BlockRef, CodingError> {
+    let tenant = TenantId::new(cursor.text()?).map_err(|_| cursor.error("tenant name is not valid"))?;
+    let day = Day::from_number(cursor.ivarint()?);
+    Ok(BlockRef { tenant, day, id: cursor.uvarint()? })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::float_bits;
 use super::format::{
     CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_EXCEPTIONS, PAGED, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
 };
+use super::histogram_decoder::HistogramScratch;
 use super::integers::IntegerReader;
 use super::miniblock::BlockScratch;
 use super::paged::PagedDecoder;
@@ -27,6 +28,7 @@ pub struct ChunkDecoder {
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
     paged: PagedDecoder,
+    pub(super) histogram: HistogramScratch,
 }
 
 impl ChunkDecoder {
@@ -182,7 +184,7 @@ impl ChunkDecoder {
     }
 }
 
-fn check_sample_count(count: usize) -> Result<(), ChunkError> {
+pub(super) fn check_sample_count(count: usize) -> Result<(), ChunkError> {
     if (1..=SAMPLE_COUNT_MAX).contains(&count) {
         Ok(())
     } else {

@@ -7,6 +7,7 @@ use super::decimal::DecimalColumn;
 use super::exceptions;
 use super::float_bits;
 use super::format::{EXPONENT_SHIFT, HAS_EXCEPTIONS, PAGED, SAMPLE_COUNT_MAX};
+use super::histogram::HistogramScratch;
 use super::integers::{IntegerEncoder, IntegerPlan};
 use super::paged::{PAGED_SAMPLE_COUNT_MIN, PagedEncoder};
 use super::timestamps::TimestampEncoder;
@@ -22,6 +23,7 @@ pub struct ChunkEncoder {
     bits_integers: IntegerEncoder,
     timestamps: TimestampEncoder,
     paged: PagedEncoder,
+    pub(super) histogram: HistogramScratch,
 }
 
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Turns the samples of one series into bytes and back: the value and timestamp codecs.
 //!
-//! Input: a column of floats or of strictly ascending millisecond timestamps. Output: one self-describing run of
+//! Input: a column of floats, of native histograms or of strictly ascending millisecond timestamps. Output: one self-describing run of
 //! bytes without its sample count, which the caller keeps. Every float comes back bit by bit, NaN payloads and `-0.0`
 //! included. Not here: where chunks live (head, blocks), which samples share a chunk, checksums.
 //!
@@ -16,6 +16,7 @@
 //! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
 //! | `paged` | the same integers for data at rest: pages under one entropy code |
 //! | `bitpack` | the packing kernels |
+//! | `histogram`, `histogram_decoder` | native histograms of one layout, a column per bucket |
 //! | `timestamps` | a grid and the distance from it |
 //!
 //! Format: `docs/format/chunk.md`.
@@ -29,11 +30,15 @@ mod error;
 mod exceptions;
 mod float_bits;
 mod format;
+mod histogram;
+mod histogram_decoder;
 mod integers;
 mod miniblock;
 mod paged;
 mod timestamps;
 
+#[cfg(test)]
+mod histogram_tests;
 #[cfg(test)]
 mod tests;
 
@@ -41,3 +46,4 @@ pub use decoder::ChunkDecoder;
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::SAMPLE_COUNT_MAX;
+pub use histogram::{histogram_run_length, is_histogram_chunk};

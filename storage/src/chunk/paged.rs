@@ -123,8 +123,9 @@ impl PagedEncoder {
             (0..page_count).map(|page| page * page_samples..sample_count.min((page + 1) * page_samples));
         for page in pages.clone() {
             let numbers = column.numbers.get(page.start..page.end - apart)?;
-            latents
-                .extend(numbers.iter().map(|number| T::truncate(number.wrapping_sub(minimum).cast_unsigned())));
+            latents.extend(
+                numbers.iter().map(|number| T::truncate(number.wrapping_sub(minimum).cast_unsigned())),
+            );
             latent_counts.push(numbers.len());
         }
         let config = ChunkConfig::default()
@@ -203,8 +204,8 @@ impl PagedDecoder {
         if shape & !PAGED_SHAPE_BITS != 0 {
             return Err(ChunkError::UnknownEncoding { id: shape });
         }
-        let transform = Transform::from_bits(shape & TRANSFORM_MASK)
-            .ok_or(ChunkError::UnknownEncoding { id: shape })?;
+        let transform =
+            Transform::from_bits(shape & TRANSFORM_MASK).ok_or(ChunkError::UnknownEncoding { id: shape })?;
         let divisor = if shape & HAS_DIVISOR != 0 { cursor.uvarint()? } else { 1 };
         let first = cursor.ivarint()?.cast_unsigned();
         let minimum = cursor.ivarint()?.cast_unsigned();
@@ -237,8 +238,7 @@ impl PagedDecoder {
             return Err(damaged(table_offset));
         }
         let (file, _) = FileDecompressor::new(PCO_HEADER.as_slice()).map_err(|_| damaged(table_offset))?;
-        let (chunk, rest) =
-            file.chunk_decompressor::<T, _>(table).map_err(|_| damaged(table_offset))?;
+        let (chunk, rest) = file.chunk_decompressor::<T, _>(table).map_err(|_| damaged(table_offset))?;
         if !rest.is_empty() {
             return Err(damaged(table_offset));
         }

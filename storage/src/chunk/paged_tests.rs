@@ -131,8 +131,9 @@ fn a_truncated_paged_chunk_is_an_error_at_every_length() {
 #[test]
 fn modes_that_were_never_written_are_refused() {
     // Each number is half as frequent as the one before.
-    let column: Vec<f64> =
-        (0..400_u32).map(|index| f64::from((index * 7919 + 4096).wrapping_mul(2_654_435_761).leading_zeros())).collect();
+    let column: Vec<f64> = (0..400_u32)
+        .map(|index| f64::from((index * 7919 + 4096).wrapping_mul(2_654_435_761).leading_zeros()))
+        .collect();
     let bytes = encode(&column).unwrap();
     // Id, shape, first, minimum, samples of a page (two bytes), length of the table: then the mode.
     let table_at = 7;

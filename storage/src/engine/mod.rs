@@ -1,4 +1,4 @@
-//! The engine's doors: open, submit and write, reader, flush, maintain, close. No algorithm itself.
+//! The engine's doors: open, submit and write, reader, delete, flush, maintain, close. No algorithm itself.
 //!
 //! Way of a write: resolve series ([`crate::head::SeriesTable`]) → log ([`crate::wal::WalWriter`]) → append
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
@@ -8,6 +8,7 @@
 //! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
 //! sees every logged write in the head.
 
+mod delete;
 mod maintain;
 mod open;
 mod options;
@@ -22,13 +23,16 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
 pub use options::{StorageOptions, WalSync};
 use tenant::Tenant;
 
 use crate::batch::{Rejection, WriteBatch, WriteReport};
+use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
+use crate::limits::TenantLimits;
 use crate::model::TenantId;
 use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
@@ -113,6 +117,7 @@ pub struct StorageStats {
 /// The storage engine of one data directory.
 #[derive(Debug)]
 pub struct Storage {
+    fs: Arc<dyn FileSystem>,
     options: StorageOptions,
     key_seed: u64,
     /// Read by every write, written by a freeze; the number of the WAL's epoch.
@@ -169,15 +174,16 @@ impl Storage {
         plan::check_shape(batch)?;
         let tenant = self.tenant(tenant);
         let epoch = self.epoch.read();
-        let resolution = tenant
-            .table
-            .resolve(batch, *epoch, |series| tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ()))?;
+        let resolution = tenant.table.resolve(batch, *epoch, tenant.limits(), |series| {
+            tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ())
+        })?;
         let mut report = WriteReport::default();
         for (series_index, reason) in resolution.rejected {
             let sample_count = plan::run_range(batch, series_index).len();
             report.rejections.push(Rejection { series_index, sample_count, reason });
         }
-        let plan = WritePlan::new(batch, &resolution.series_refs, self.window(now_ms), &mut report);
+        let plan =
+            WritePlan::new(batch, &resolution.series_refs, self.window(tenant.limits(), now_ms), &mut report);
         let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
         let mut builder = RecordBuilder::default();
         plan.log(tenant.number, &mut builder);
@@ -223,6 +229,11 @@ impl Storage {
         stats
     }
 
+    /// Returns what `tenant` may do, whether it has data or not.
+    pub fn limits(&self, tenant: &TenantId) -> &TenantLimits {
+        self.options.limits_of(tenant)
+    }
+
     /// Returns the names of all tenants with data, sorted.
     pub fn tenant_ids(&self) -> Vec<TenantId> {
         let mut ids: Vec<TenantId> = self.tenants.read().keys().cloned().collect();
@@ -241,7 +252,9 @@ impl Storage {
         }
         let mut tenants = self.tenants.write();
         let number = tenants.len() as u32;
-        Arc::clone(tenants.entry(id.clone()).or_insert_with(|| Arc::new(Tenant::new(id.clone(), number))))
+        let limits = self.options.limits_of(id);
+        let create = || Arc::new(Tenant::new(id.clone(), number, limits.clone()));
+        Arc::clone(tenants.entry(id.clone()).or_insert_with(create))
     }
 
     fn all_tenants(&self) -> Vec<Arc<Tenant>> {
@@ -249,16 +262,16 @@ impl Storage {
     }
 
     /// The times that are accepted now.
-    fn window(&self, now_ms: i64) -> TimeWindow {
+    fn window(&self, limits: &TenantLimits, now_ms: i64) -> TimeWindow {
         TimeWindow {
-            oldest_ms: self.oldest_kept_ms(now_ms),
-            newest_ms: now_ms.saturating_add(self.options.ahead_ms_max),
+            oldest_ms: self.oldest_kept_ms(limits, now_ms),
+            newest_ms: now_ms.saturating_add(limits.ahead_ms),
         }
     }
 
     /// Retention is reckoned from the newer of the clock and the newest sample.
-    fn oldest_kept_ms(&self, now_ms: i64) -> i64 {
+    fn oldest_kept_ms(&self, limits: &TenantLimits, now_ms: i64) -> i64 {
         let newest_ms = self.newest_ms.load(Ordering::Relaxed).max(now_ms);
-        self.options.retention_ms.map_or(i64::MIN, |retention_ms| newest_ms.saturating_sub(retention_ms))
+        limits.retention_ms.map_or(i64::MIN, |retention_ms| newest_ms.saturating_sub(retention_ms))
     }
 }

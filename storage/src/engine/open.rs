@@ -1,6 +1,5 @@
 //! Opening: lock, MANIFEST, blocks, WAL replay.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +14,16 @@ use super::maintain::Maintenance;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
-use crate::block::manifest::{Manifest, ManifestError};
+use crate::block::manifest::{Manifest, ManifestError, ManifestState};
 use crate::block::reader::BlockReader;
-use crate::fs::lock::{DirectoryLock, LockError};
+use crate::block::tombstones::Tombstones;
+use crate::block::view::BlockView;
+use crate::fs::FileSystem;
+use crate::fs::disk::Disk;
+use crate::fs::lock::LockError;
 use crate::head::HeadReplay;
 use crate::model::TenantId;
-use crate::wal::{ReplayError, WalWriter, delete_segments_below, replay};
+use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, replay};
 
 /// Why the engine does not open.
 #[derive(Debug, thiserror::Error)]
@@ -79,26 +82,43 @@ impl Storage {
     /// # Errors
     /// [`OpenError`]. A damaged block is no error: it is left where it is, named in the log, and not served.
     pub fn open(options: StorageOptions, now_ms: i64) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(Disk), options, now_ms)
+    }
+
+    /// [`Storage::open`] on any file system.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub(crate) fn open_on(
+        fs: Arc<dyn FileSystem>,
+        options: StorageOptions,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
         let data_dir = options.data_dir.as_path();
         let wal_dir = data_dir.join("wal");
-        std::fs::create_dir_all(&wal_dir).map_err(io_error("create", &wal_dir))?;
-        let lock = DirectoryLock::acquire(data_dir)?;
-        let (manifest, listed) = Manifest::open(data_dir)?;
-        for path in remove_unlisted(data_dir, &listed.blocks).map_err(io_error("clean", data_dir))? {
+        fs.create_directories(&wal_dir).map_err(io_error("create", &wal_dir))?;
+        let lock = fs.lock(data_dir)?;
+        let (manifest, listed) = Manifest::open(&fs, data_dir)?;
+        let removed = remove_unlisted(fs.as_ref(), data_dir, &listed);
+        for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
-        let mut blocks = open_blocks(data_dir, &listed.blocks);
-        delete_segments_below(&wal_dir, listed.wal_floor).map_err(io_error("clean", &wal_dir))?;
+        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
+        delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
+            .map_err(io_error("clean", &wal_dir))?;
         let mut head = HeadReplay::default();
-        let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
+        let outcome =
+            replay(fs.as_ref(), &wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
         if head.orphan_sample_count > 0 {
             error!(
                 sample_count = head.orphan_sample_count,
                 "WAL has samples of series that it does not name"
             );
         }
-        let tenants = restore_tenants(&mut blocks, head);
-        let wal = WalWriter::open(&wal_dir, outcome.next_sequence, outcome.valid_bytes, options.wal_sync)
+        let tenants = restore_tenants(&options, &mut blocks, head);
+        let wal_options =
+            WalOptions { sync: options.wal_sync, segment_bytes_max: options.wal_segment_bytes_max };
+        let wal = WalWriter::open(&fs, &wal_dir, outcome.next_sequence, outcome.valid_bytes, wal_options)
             .map_err(io_error("open the WAL in", &wal_dir))?;
         info!(
             block_count = listed.blocks.len(),
@@ -108,6 +128,7 @@ impl Storage {
             "storage is open"
         );
         let storage = Self {
+            fs,
             key_seed: random_seed(),
             epoch: RwLock::new(1),
             wal: Arc::new(wal),
@@ -129,8 +150,8 @@ impl Storage {
 
     /// Finds the newest sample again; one far ahead of the clock does not count.
     fn restore_newest(&self, now_ms: i64) {
-        let limit_ms = now_ms.saturating_add(self.options.ahead_ms_max);
         for tenant in self.all_tenants() {
+            let limit_ms = now_ms.saturating_add(tenant.limits().ahead_ms);
             let snapshot = tenant.snapshot();
             let in_blocks = snapshot.blocks.iter().map(|block| block.meta().max_ms);
             let in_head = snapshot.generations.iter().filter_map(|generation| generation.stats().span_ms);
@@ -148,7 +169,8 @@ fn random_seed() -> u64 {
 }
 
 fn restore_tenants(
-    blocks: &mut HashMap<TenantId, Vec<Arc<BlockReader>>>,
+    options: &StorageOptions,
+    blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
     let mut replayed = head.tenants;
@@ -159,28 +181,51 @@ fn restore_tenants(
     for (number, name) in names.into_iter().enumerate() {
         let head = replayed.remove(&name).unwrap_or_default();
         let blocks = blocks.remove(&name).unwrap_or_default();
-        let tenant =
-            Tenant::restored(name.clone(), number as u32, head.table, head.generation, blocks, head.metadata);
+        let limits = options.limits_of(&name).clone();
+        let tenant = Tenant::restored(name.clone(), number as u32, limits, head, blocks);
         tenants.insert(name, Arc::new(tenant));
     }
     tenants
 }
 
 /// Opens all listed blocks in parallel; damaged ones are named in the log and left out.
-fn open_blocks(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
-    let opened: Vec<Option<(TenantId, Arc<BlockReader>)>> = listed
+fn open_blocks(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    listed: &ManifestState,
+) -> HashMap<TenantId, Vec<BlockView>> {
+    let opened: Vec<Option<(TenantId, BlockView)>> = listed
+        .blocks
         .par_iter()
-        .map(|block| match BlockReader::open(&block.path(data_dir)) {
-            Ok(reader) => Some((block.tenant.clone(), Arc::new(reader))),
+        .map(|block| match open_block(fs, data_dir, block, listed.tombstones.get(block).copied()) {
+            Ok(view) => Some((block.tenant.clone(), view)),
             Err(damage) => {
                 error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");
                 None
             }
         })
         .collect();
-    let mut by_tenant: HashMap<TenantId, Vec<Arc<BlockReader>>> = HashMap::new();
-    for (tenant, reader) in opened.into_iter().flatten() {
-        by_tenant.entry(tenant).or_default().push(reader);
+    let mut by_tenant: HashMap<TenantId, Vec<BlockView>> = HashMap::new();
+    for (tenant, view) in opened.into_iter().flatten() {
+        by_tenant.entry(tenant).or_default().push(view);
     }
     by_tenant
+}
+
+/// Opens a block with its tombstones. Without them it would answer with what was deleted, so they are part of it.
+fn open_block(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    block: &BlockRef,
+    tombstone_generation: Option<u64>,
+) -> Result<BlockView, Box<dyn std::error::Error + Send + Sync>> {
+    let reader = Arc::new(BlockReader::open(fs, &block.path(data_dir))?);
+    let tombstones = match tombstone_generation {
+        None => None,
+        Some(generation) => {
+            let path = block.tombstone_path(data_dir, generation);
+            Some(Arc::new(Tombstones::read(fs, &path, block.id, generation)?))
+        }
+    };
+    Ok(BlockView { reader, tombstones })
 }

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::limits::{TenantLimits, TenantLimitsByTenant};
+use crate::model::TenantId;
+
 /// When an acknowledged write is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalSync {
@@ -21,14 +24,16 @@ pub struct StorageOptions {
     pub data_dir: PathBuf,
     /// When a write counts as durable.
     pub wal_sync: WalSync,
-    /// How long samples are kept; `None` = for ever.
-    pub retention_ms: Option<i64>,
-    /// How far ahead of the clock a sample may be.
-    pub ahead_ms_max: i64,
+    /// Limits of a tenant that has none of its own.
+    pub limits: TenantLimits,
+    /// Limits of tenants that have their own.
+    pub tenant_limits: TenantLimitsByTenant,
     /// Bytes of samples in memory at which the heads are flushed to blocks.
     pub head_bytes_max: usize,
     /// Bytes in the WAL at which the heads are flushed to blocks.
     pub wal_bytes_max: u64,
+    /// Bytes after which the WAL begins a new segment file.
+    pub wal_segment_bytes_max: u64,
     /// Age of the oldest unflushed write at which the heads are flushed to blocks.
     pub head_age_ms_max: i64,
 }
@@ -39,11 +44,17 @@ impl StorageOptions {
         Self {
             data_dir: data_dir.into(),
             wal_sync: WalSync::Group,
-            retention_ms: Some(15 * 24 * 3_600_000),
-            ahead_ms_max: 10 * 60_000,
+            limits: TenantLimits::default(),
+            tenant_limits: TenantLimitsByTenant::default(),
             head_bytes_max: 128 << 20,
             wal_bytes_max: 512 << 20,
+            wal_segment_bytes_max: 64 << 20,
             head_age_ms_max: 2 * 3_600_000,
         }
+    }
+
+    /// The limits of `tenant`.
+    pub fn limits_of(&self, tenant: &TenantId) -> &TenantLimits {
+        self.tenant_limits.get(tenant).unwrap_or(&self.limits)
     }
 }

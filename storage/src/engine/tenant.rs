@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::block::reader::BlockReader;
-use crate::head::{Generation, SeriesTable};
+use crate::block::view::BlockView;
+use crate::head::{Generation, ReplayedTenant, SeriesTable};
+use crate::limits::TenantLimits;
 use crate::model::{LabelSet, MetricMetadata, TenantId};
 use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
@@ -18,7 +19,7 @@ struct TenantState {
     /// Frozen by a flush that is not through yet.
     frozen: Option<Arc<Generation>>,
     /// By ascending id.
-    blocks: Arc<[Arc<BlockReader>]>,
+    blocks: Arc<[BlockView]>,
 }
 
 /// One tenant.
@@ -28,6 +29,7 @@ pub(super) struct Tenant {
     pub(super) id: TenantId,
     /// The tenant's number in the WAL of this process.
     pub(super) number: u32,
+    limits: TenantLimits,
     /// The tenant's series.
     pub(super) table: Arc<SeriesTable>,
     /// WAL epoch that names the tenant.
@@ -39,30 +41,35 @@ pub(super) struct Tenant {
 
 impl Tenant {
     /// Creates a tenant without data.
-    pub(super) fn new(id: TenantId, number: u32) -> Self {
-        Self::restored(id, number, Arc::default(), Arc::default(), Vec::new(), Vec::new())
+    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits) -> Self {
+        Self::restored(id, number, limits, ReplayedTenant::default(), Vec::new())
     }
 
     /// Creates a tenant from what was on disk.
     pub(super) fn restored(
         id: TenantId,
         number: u32,
-        table: Arc<SeriesTable>,
-        active: Arc<Generation>,
-        mut blocks: Vec<Arc<BlockReader>>,
-        metadata: Vec<MetricMetadata>,
+        limits: TenantLimits,
+        head: ReplayedTenant,
+        mut blocks: Vec<BlockView>,
     ) -> Self {
         blocks.sort_by_key(|block| block.meta().id);
         let tenant = Self {
             id,
             number,
-            table,
+            limits,
+            table: head.table,
             named_epoch: AtomicU32::new(0),
-            state: RwLock::new(TenantState { active, frozen: None, blocks: blocks.into() }),
+            state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
             metadata: Mutex::default(),
         };
-        tenant.merge_metadata(&metadata);
+        tenant.merge_metadata(&head.metadata);
         tenant
+    }
+
+    /// What the tenant may do.
+    pub(super) fn limits(&self) -> &TenantLimits {
+        &self.limits
     }
 
     /// The view of a tenant that does not exist.
@@ -103,7 +110,7 @@ impl Tenant {
     }
 
     /// Puts the blocks in the place of the frozen generation, in one step.
-    pub(super) fn publish(&self, new_blocks: Vec<Arc<BlockReader>>) {
+    pub(super) fn publish(&self, new_blocks: Vec<BlockView>) {
         let mut state = self.state.write();
         let mut blocks = state.blocks.to_vec();
         blocks.extend(new_blocks);
@@ -118,6 +125,16 @@ impl Tenant {
         let kept: Vec<_> =
             state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
         state.blocks = kept.into();
+    }
+
+    /// Puts the views in the place of those of the same blocks, in one step.
+    pub(super) fn replace_blocks(&self, views: &[BlockView]) {
+        let mut state = self.state.write();
+        let replaced = state.blocks.iter().map(|block| {
+            let newer = views.iter().find(|view| view.meta().id == block.meta().id);
+            newer.unwrap_or(block).clone()
+        });
+        state.blocks = replaced.collect();
     }
 
     /// Names series in the WAL. Called with the table locked, so one thread at a time.

@@ -15,7 +15,7 @@ mod table;
 pub(crate) use flush::{FlushError, write_blocks};
 pub(crate) use generation::{Generation, SampleRuns};
 pub(crate) use late::sort_late;
-pub(crate) use replay::HeadReplay;
+pub(crate) use replay::{HeadReplay, ReplayedTenant};
 pub(crate) use series::{Codec, HeadPieces, SealedChunk, decode_micro};
 pub(crate) use table::{Resolution, SeriesTable};
 

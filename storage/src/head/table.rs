@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::SHARD_COUNT;
 use crate::batch::{RejectReason, WriteBatch};
 use crate::index::memory::MemoryIndex;
+use crate::limits::TenantLimits;
 use crate::model::{LabelSet, Matcher};
 
 /// Keys are hashes already: their low half is the hash.
@@ -111,6 +112,7 @@ impl SeriesTable {
         &self,
         batch: &WriteBatch<'_>,
         epoch: u32,
+        limits: &TenantLimits,
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
     ) -> Result<Resolution, E> {
         let mut resolution =
@@ -134,7 +136,7 @@ impl SeriesTable {
             }
         }
         if !misses.is_empty() {
-            self.resolve_misses(batch, epoch, &misses, &mut resolution, log)?;
+            self.resolve_misses(batch, epoch, limits, &misses, &mut resolution, log)?;
         }
         Ok(resolution)
     }
@@ -143,6 +145,7 @@ impl SeriesTable {
         &self,
         batch: &WriteBatch<'_>,
         epoch: u32,
+        limits: &TenantLimits,
         misses: &[(usize, Option<u32>)],
         resolution: &mut Resolution,
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
@@ -158,7 +161,10 @@ impl SeriesTable {
                             RejectReason::InvalidLabels("a series needs at least one label".to_owned());
                         resolution.rejected.push((*series_index, reason));
                     }
-                    Ok(labels) => parsed.push((*series_index, Err(labels))),
+                    Ok(labels) => match limits.check_labels(&labels) {
+                        Ok(()) => parsed.push((*series_index, Err(labels))),
+                        Err(reason) => resolution.rejected.push((*series_index, reason)),
+                    },
                     Err(reason) => {
                         resolution.rejected.push((*series_index, RejectReason::InvalidLabels(reason)));
                     }

@@ -57,7 +57,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let mut options = StorageOptions::new(folder.path());
         options.wal_sync = WalSync::None;
-        options.retention_ms = None;
+        options.limits.retention_ms = None;
         let engine = Engine::new(EngineOptions {
             delayed_name_removal: true,
             thread_count: 2,
