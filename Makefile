@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test lint unit e2e crash torture bench bench-quick clean
+.PHONY: run test lint unit e2e crash torture flips fuzz bench bench-quick clean
 
 # Builds, starts the server with its data in ./data, seeds it once, stays in the foreground.
 run:
@@ -37,6 +37,14 @@ crash:
 torture:
 	MYTSDB_TORTURE_OPERATIONS=$${MYTSDB_TORTURE_OPERATIONS:-1000000} \
 		$(CARGO) test --release -p mytsdb-storage --test it torture -- --nocapture
+
+# Flips every single bit of a file of each kind (`make test` flips every tenth).
+flips:
+	MYTSDB_FLIPS=all $(CARGO) test --release -p mytsdb-storage --lib flips -- --nocapture --test-threads=1
+
+# Every fuzz target, ten minutes each.
+fuzz:
+	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
 # Compares with Prometheus and VictoriaMetrics on 20 M samples each and writes docs/benchmarks.md (about 20 minutes).
 bench:

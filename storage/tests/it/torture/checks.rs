@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    fn conditions(&mut self, tenant: usize) -> Vec<Condition> {
+    pub(super) fn conditions(&mut self, tenant: usize) -> Vec<Condition> {
         let newest_id = self.tenants[tenant].first_id + self.live_series;
         (0..*self.random.pick(&[0, 1, 1, 1, 2, 3]))
             .map(|_| Condition::random(&mut self.random, newest_id))

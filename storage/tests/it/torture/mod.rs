@@ -5,6 +5,7 @@
 //! with that seed it is the first life of the run. `MYTSDB_TORTURE_OPERATIONS` says how many operations in all.
 
 mod checks;
+mod deletes;
 mod model;
 mod query;
 mod random;

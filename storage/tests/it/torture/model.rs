@@ -35,6 +35,16 @@ impl TenantModel {
         self.series.retain(|_, samples| !samples.is_empty());
     }
 
+    /// Forgets the samples inside `range` of the series that match.
+    pub(super) fn delete(&mut self, conditions: &[Condition], range: TimeRange) {
+        for (id, samples) in &mut self.series {
+            if conditions.iter().all(|condition| condition.matches(*id)) {
+                samples.retain(|time_ms, _| !range.contains(*time_ms));
+            }
+        }
+        self.series.retain(|_, samples| !samples.is_empty());
+    }
+
     /// The series that match and have samples inside `range`, with these samples.
     pub(super) fn select(
         &self,

@@ -172,7 +172,8 @@ impl World {
             940..955 => self.reopen(),
             955..963 => self.close_and_reopen(),
             963..985 => self.maintain(),
-            985..990 => self.leap(),
+            985..988 => self.leap(),
+            988..997 => self.delete(tenant),
             _ => self.query_all(),
         }
     }
