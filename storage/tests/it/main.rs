@@ -7,3 +7,4 @@ mod fixture;
 mod model;
 mod scenarios;
 mod snapshots;
+mod torture;
