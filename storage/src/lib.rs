@@ -7,6 +7,7 @@
 
 mod batch;
 mod block;
+mod check;
 pub mod chunk;
 pub mod coding;
 mod engine;
@@ -24,6 +25,7 @@ mod wal;
 pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
+pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
 pub use engine::{
     Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
     StorageOptions, StorageStats, WalSync, WriteError,
