@@ -11,7 +11,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::series::{Codec, HeadPieces, SealedChunk};
-use super::{CHUNK_SAMPLE_COUNT, Generation, SeriesTable};
+use super::{
+    CHUNK_SAMPLE_COUNT, Generation, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, MixedSamples, SeriesTable,
+};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
@@ -122,6 +124,9 @@ impl Encoder {
     /// Returns the chunks of one series, ascending, none across midnight UTC.
     fn encode(&mut self, generation: &Generation, series_ref: u32) -> Result<Vec<SealedPart>, ChunkError> {
         generation.collect(series_ref, TimeRange::ALL, &mut self.pieces);
+        if !self.pieces.histograms.is_empty() {
+            return self.encode_histograms();
+        }
         let has_late = !self.pieces.late.is_empty() || !self.pieces.late_chunks.is_empty();
         let has_short = self.pieces.sealed.iter().any(|chunk| chunk.sample_count < COPIED_SAMPLE_COUNT_MIN);
         let mut parts = Vec::new();
@@ -135,6 +140,52 @@ impl Encoder {
         decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
         self.cut(&mut parts);
         Ok(parts)
+    }
+
+    /// As `encode`, for a series that has histograms.
+    fn encode_histograms(&mut self) -> Result<Vec<SealedPart>, ChunkError> {
+        let mut parts = Vec::new();
+        self.timestamps_ms.clear();
+        self.values.clear();
+        let mut chunks = std::mem::take(&mut self.pieces.histograms);
+        decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
+        let is_ascending = chunks.is_sorted_by(|left, right| left.max_ms < right.min_ms);
+        if self.timestamps_ms.is_empty() && is_ascending {
+            // Full chunks are copied; what lies between them is encoded anew.
+            let is_full =
+                |chunk: &SealedChunk| chunk.sample_count as usize > HISTOGRAM_CHUNK_SAMPLE_COUNT / 2;
+            let is_copied =
+                |chunk: &SealedChunk| is_full(chunk) && Day::of_ms(chunk.min_ms) == Day::of_ms(chunk.max_ms);
+            for same in chunks.chunk_by_mut(|left, right| !is_copied(left) && !is_copied(right)) {
+                match same {
+                    [chunk] if is_copied(chunk) => {
+                        parts.push(SealedPart { day: Day::of_ms(chunk.min_ms), chunk: Arc::clone(chunk) });
+                    }
+                    _ => self.cut_histograms(same, &mut parts)?,
+                }
+            }
+            return Ok(parts);
+        }
+        self.cut_histograms(&chunks, &mut parts)?;
+        Ok(parts)
+    }
+
+    /// Merges the decoded floats with `chunks` of histograms and cuts at midnight.
+    fn cut_histograms(
+        &mut self,
+        chunks: &[Arc<SealedChunk>],
+        parts: &mut Vec<SealedPart>,
+    ) -> Result<(), ChunkError> {
+        let mut rows = HistogramRows::default();
+        rows.merge(chunks, &mut self.decoder)?;
+        let mut samples = MixedSamples::new(rows);
+        samples.merge_floats(&self.timestamps_ms, &self.values);
+        for in_day in samples.split_by(|left_ms, right_ms| Day::of_ms(left_ms) == Day::of_ms(right_ms)) {
+            in_day.seal(&mut self.codec, |chunk| {
+                parts.push(SealedPart { day: Day::of_ms(chunk.min_ms), chunk: Arc::new(chunk) });
+            });
+        }
+        Ok(())
     }
 
     /// Takes a chunk over as it is, unless midnight UTC lies inside.

@@ -10,7 +10,7 @@ mod select;
 mod series_set;
 
 pub use columns::SampleColumns;
-pub(crate) use decode::{decode_pieces, merge_halves};
+pub(crate) use decode::{decode_pieces, merge_halves, merge_samples};
 pub(crate) use select::{Source, select, visit_selected};
 pub use series_set::SeriesSet;
 
