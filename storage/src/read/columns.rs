@@ -85,6 +85,26 @@ impl SampleColumns {
         merge_samples(middle, &mut self.timestamps_ms, &mut self.values, &mut self.histograms);
     }
 
+    /// Drops the samples from position `from` on whose times lie in `deleted` (ascending, disjoint).
+    pub(super) fn drop_deleted(&mut self, from: usize, deleted: &[TimeRange]) {
+        for interval in deleted {
+            // Behind `from` the times ascend, before it they may not.
+            let fresh = &self.timestamps_ms[from..];
+            let start = from + fresh.partition_point(|time_ms| *time_ms < interval.start_ms);
+            let end = from + fresh.partition_point(|time_ms| *time_ms < interval.end_ms);
+            self.timestamps_ms.drain(start..end);
+            self.values.drain(start..end);
+            if !self.histograms.is_empty() {
+                let (start, end) = (start as u32, end as u32);
+                self.histograms.retain_mut(|(position, _)| {
+                    let is_kept = !(start..end).contains(position);
+                    *position -= if *position >= end { end - start } else { 0 };
+                    is_kept
+                });
+            }
+        }
+    }
+
     /// Drops what lies outside `range`.
     pub(super) fn trim(&mut self, range: TimeRange) {
         let end = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.end_ms);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::columns::SampleColumns;
 use super::select::{Found, Source};
 use super::{ReadError, decode_pieces, merge_samples};
-use crate::block::reader::BlockReader;
+use crate::block::view::BlockView;
 use crate::chunk::{ChunkError, is_histogram_chunk};
 use crate::head::Generation;
 use crate::model::{Histogram, LabelSet, TimeRange};
@@ -130,7 +130,10 @@ impl SeriesSet {
         for part in self.parts(series_index) {
             let middle = columns.len();
             match &self.sources[part.source_index as usize] {
-                Source::Block(block) => read_block(block, *part, range, columns)?,
+                Source::Block(block) => {
+                    read_block(block, *part, range, columns)?;
+                    columns.drop_deleted(middle, block.deleted(part.series_id));
+                }
                 Source::Head(generation) => {
                     read_head(generation, *part, range, columns).map_err(|error| corrupt("head", &error))?;
                 }
@@ -148,13 +151,13 @@ fn corrupt(path: &str, error: &ChunkError) -> ReadError {
 
 /// Appends histograms, whose times are in their column already.
 fn append_histograms(
-    rows: &mut Vec<Arc<Histogram>>,
+    rows: impl ExactSizeIterator<Item = Arc<Histogram>>,
     values: &mut Vec<f64>,
     histograms: &mut Vec<(u32, Arc<Histogram>)>,
 ) {
     let start = values.len();
     values.resize(start + rows.len(), f64::NAN);
-    histograms.extend((start as u32..).zip(rows.drain(..)));
+    histograms.extend((start as u32..).zip(rows));
 }
 
 fn read_head(
@@ -175,13 +178,13 @@ fn read_head(
     scratch.rows.clear();
     scratch.rows.merge(&scratch.pieces.histograms, &mut scratch.decoder)?;
     timestamps_ms.append(&mut scratch.rows.timestamps_ms);
-    append_histograms(&mut scratch.rows.rows, values, histograms);
+    append_histograms(scratch.rows.rows.drain(..), values, histograms);
     merge_samples(middle, timestamps_ms, values, histograms);
     Ok(())
 }
 
 fn read_block(
-    block: &BlockReader,
+    block: &BlockView,
     part: Part,
     range: TimeRange,
     columns: &mut SampleColumns,
@@ -189,6 +192,7 @@ fn read_block(
     let SampleColumns { timestamps_ms, values, histograms, scratch } = columns;
     scratch.chunk_views.clear();
     block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
+    let block = &block.reader;
     for view in &scratch.chunk_views {
         let sample_count = view.sample_count as usize;
         let damaged = |error: ChunkError| corrupt(&block.path().display().to_string(), &error);
@@ -204,17 +208,19 @@ fn read_block(
                 reason: format!("chunk of {sample_count} samples has {} timestamps", cached.len()),
             });
         }
-        timestamps_ms.extend_from_slice(cached);
+        // PERF: a chunk at rest spans a day in pages; a query often needs one of them.
+        let inside = cached.partition_point(|time_ms| *time_ms < range.start_ms)
+            ..cached.partition_point(|time_ms| *time_ms < range.end_ms);
+        timestamps_ms.extend_from_slice(&cached[inside.clone()]);
         let bytes = block.values(view)?;
         if is_histogram_chunk(bytes) {
-            scratch.rows.clear();
-            scratch
-                .decoder
-                .decode_histograms(bytes, sample_count, &mut scratch.rows.rows)
-                .map_err(damaged)?;
-            append_histograms(&mut scratch.rows.rows, values, histograms);
+            let rows = &mut scratch.rows.rows;
+            rows.clear();
+            scratch.decoder.decode_histograms(bytes, sample_count, rows).map_err(damaged)?;
+            rows.truncate(inside.end);
+            append_histograms(rows.drain(inside.start.min(rows.len())..), values, histograms);
         } else {
-            scratch.decoder.decode_values(bytes, sample_count, values).map_err(damaged)?;
+            scratch.decoder.decode_value_range(bytes, sample_count, inside, values).map_err(damaged)?;
         }
     }
     Ok(())
