@@ -80,7 +80,7 @@ fn bytes_of(exemplars: &[Exemplar]) -> usize {
 }
 
 /// Keeps the latest exemplar of every window, and of those the newest. For ascending exemplars.
-pub(crate) fn thin(exemplars: &mut Vec<Exemplar>) {
+fn thin(exemplars: &mut Vec<Exemplar>) {
     if exemplars.len() <= EXEMPLAR_COUNT_MAX {
         return;
     }

@@ -18,7 +18,7 @@ use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
 use crate::fs::FileSystem;
-use crate::model::{LabelSet, TenantId, TimeRange};
+use crate::model::{Exemplar, LabelSet, TenantId, TimeRange};
 use crate::read::decode_pieces;
 
 /// Series encoded in parallel before they are written in order: bounds the memory of a flush.
@@ -59,6 +59,7 @@ pub(crate) fn write_blocks(
     let refs = generation.series_refs();
     let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
     series.par_sort_unstable();
+    let mut exemplars = Vec::new();
     let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
     for batch in series.chunks(BATCH_SERIES_COUNT) {
         let encoded: Vec<Vec<SealedPart>> = batch
@@ -69,7 +70,11 @@ pub(crate) fn write_blocks(
                     .map_err(|source| FlushError::Chunk { labels: labels.clone(), source })
             })
             .collect::<Result<_, _>>()?;
-        for ((labels, _), parts) in batch.iter().zip(&encoded) {
+        for ((labels, series_ref), parts) in batch.iter().zip(&encoded) {
+            exemplars.clear();
+            generation.exemplars(*series_ref, TimeRange::ALL, &mut exemplars);
+            let mut rest = exemplars.as_slice();
+            let last_day = parts.last().map(|part| part.day);
             for same_day in parts.chunk_by(|left, right| left.day == right.day) {
                 let day = same_day[0].day;
                 let (_, writer) = match writers.entry(day) {
@@ -84,6 +89,12 @@ pub(crate) fn write_blocks(
                 let inputs: Vec<ChunkInput<'_>> =
                     same_day.iter().map(|part| chunk_input(&part.chunk)).collect();
                 writer.add_series(labels, &inputs);
+                // One of a day on which the series has no samples goes where samples are.
+                let is_now =
+                    |exemplar: &Exemplar| Some(day) == last_day || Day::of_ms(exemplar.time_ms) <= day;
+                let (now, later) = rest.split_at(rest.partition_point(is_now));
+                writer.add_exemplars(now);
+                rest = later;
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::series::{Codec, SealedChunk};
 use super::{CHUNK_SAMPLE_COUNT, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};
 use crate::model::Histogram;
-use crate::read::{SampleColumns, merge_halves};
+use crate::read::merge_halves;
 
 /// Ascending samples of one series, floats and histograms: what merging gives and chunks are cut from.
 #[derive(Debug)]
@@ -32,16 +32,6 @@ impl MixedSamples {
     pub(crate) fn new(rows: HistogramRows) -> Self {
         let samples = rows.rows.into_iter().map(MixedSample::Histogram).collect();
         Self { timestamps_ms: rows.timestamps_ms, samples }
-    }
-
-    /// Takes the columns of a read.
-    pub(crate) fn from_columns(columns: &SampleColumns) -> Self {
-        let mut samples: Vec<MixedSample> =
-            columns.values.iter().map(|value| MixedSample::Float(*value)).collect();
-        for (position, histogram) in &columns.histograms {
-            samples[*position as usize] = MixedSample::Histogram(Arc::clone(histogram));
-        }
-        Self { timestamps_ms: columns.timestamps_ms.clone(), samples }
     }
 
     /// Adds ascending floats; what is there already wins.

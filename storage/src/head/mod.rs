@@ -15,7 +15,6 @@ mod replay;
 mod series;
 mod table;
 
-pub(crate) use exemplars::thin;
 pub(crate) use flush::{FlushError, write_blocks};
 pub(crate) use generation::{Generation, SampleRuns};
 pub(crate) use histograms::{HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};

@@ -26,6 +26,12 @@ pub enum ReadError {
         /// What was found.
         reason: String,
     },
+    /// The answer is larger than the caller takes.
+    #[error("more than {limit} exemplars match, take a shorter time range or a narrower selector")]
+    TooManyExemplars {
+        /// Most exemplars.
+        limit: usize,
+    },
     /// A section of a block is not what was written.
     #[error("corrupt block {path}: section {section} at byte {offset} of the file: {reason}")]
     CorruptBlock {

@@ -4,5 +4,6 @@
 
 mod deletes;
 mod fixture;
+mod histograms;
 mod model;
 mod scenarios;
