@@ -27,8 +27,8 @@ pub use batch::{
     ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
 };
 pub use engine::{
-    Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
-    WalSync, WriteError,
+    Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
+    StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

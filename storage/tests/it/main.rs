@@ -7,3 +7,5 @@ mod fixture;
 mod histograms;
 mod model;
 mod scenarios;
+mod snapshots;
+mod torture;
