@@ -211,7 +211,7 @@ mod tests {
         ];
         let view = write(&fs, &all);
         assert_eq!(read(&view, &[0, 1, 2, 3], TimeRange::ALL), all);
-        assert_eq!(read(&view, &[3, 9], TimeRange::ALL), [all[3].clone(), vec![]]);
+        assert_eq!(read(&view, &[3, 9], TimeRange::ALL), [all.last().cloned().unwrap_or_default(), vec![]]);
         assert_eq!(read(&view, &[1, 2], TimeRange::new(-7, 3)), [vec![exemplar(-7, "a")], vec![]]);
         assert!(view.has_exemplars(TimeRange::new(100, 200)));
         let deleted = Tombstones::extended(1, None, &[1], TimeRange::new(0, 4)).unwrap();

@@ -34,7 +34,7 @@ fn histogram(number: u32, bucket_count: u32, is_integer: bool) -> Histogram {
             negative_spans: vec![BucketSpan { offset: 4, length: 1 }],
             custom_bounds: Vec::new(),
         }),
-        start_ms: (number % 3 == 0).then_some(MIDNIGHT_MS),
+        start_ms: number.is_multiple_of(3).then_some(MIDNIGHT_MS),
         count: f64::from(number * 10 + bucket_count) + 1.0,
         sum: f64::from(number) * 0.25,
         zero_count: unit,
@@ -150,7 +150,7 @@ proptest! {
                     let times = (0..count as i64).map(|index| start + index * step_ms);
                     let series = model.entry(id).or_default();
                     if is_histogram {
-                        let row = |time_ms: i64| histogram(number as u32 + (time_ms % 7) as u32, buckets, number % 2 == 0);
+                        let row = |time_ms: i64| histogram(number as u32 + (time_ms % 7) as u32, buckets, number.is_multiple_of(2));
                         let rows: Vec<_> = times.map(|time_ms| (id, time_ms, row(time_ms))).collect();
                         let report = write(&fixture, &[], &rows, &[]);
                         prop_assert_eq!((report.accepted_sample_count, report.accepted_histogram_count), (count, count));
