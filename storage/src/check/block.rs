@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use roaring::RoaringBitmap;
@@ -10,6 +11,7 @@ use super::{CheckReport, Findings};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::reader::{BlockReader, ChunkView};
 use crate::block::tombstones::Tombstones;
+use crate::block::view::BlockView;
 use crate::chunk::{ChunkDecoder, ChunkError, is_histogram_chunk};
 use crate::fs::FileSystem;
 use crate::model::{LabelSet, MatchOp, Matcher, TimeRange};
@@ -26,7 +28,7 @@ pub(super) fn check(
     let mut findings = Findings::of(&path);
     let mut report = CheckReport::default();
     let reader = match BlockReader::open(fs, &path) {
-        Ok(reader) => reader,
+        Ok(reader) => Arc::new(reader),
         Err(damage) => {
             findings.damage(damage.to_string());
             report.findings = findings.into_vec();
@@ -76,7 +78,8 @@ fn check_tombstones(
                     findings
                         .damage(format!("series {series_id} is none of the block's {}", meta.series_count));
                 }
-                let span = TimeRange::from_inclusive(meta.min_ms, meta.max_ms);
+                let (first_ms, last_ms) = reader.whole_span_ms();
+                let span = TimeRange::from_inclusive(first_ms, last_ms);
                 if intervals
                     .iter()
                     .any(|deleted| deleted.start_ms < span.start_ms || deleted.end_ms > span.end_ms)
@@ -121,7 +124,7 @@ impl Pairs {
 }
 
 struct Contents<'a> {
-    reader: &'a BlockReader,
+    reader: &'a Arc<BlockReader>,
     findings: &'a mut Findings,
     decoder: ChunkDecoder,
 }
@@ -169,9 +172,25 @@ impl Contents<'_> {
                 meta.min_ms, meta.max_ms, totals.span_ms
             ));
         }
-        if let Err(damage) = self.check_index(&pairs) {
+        let rest = self.check_index(&pairs).and_then(|()| self.check_exemplars());
+        if let Err(damage) = rest {
             self.findings.damage(damage.to_string());
         }
+    }
+
+    /// Reads the exemplars of all series.
+    fn check_exemplars(&mut self) -> Result<(), ReadError> {
+        let view = BlockView::whole(Arc::clone(self.reader));
+        let mut cursor = view.exemplars();
+        let mut exemplars = Vec::new();
+        for series_id in 0..self.reader.meta().series_count {
+            exemplars.clear();
+            cursor.read(series_id, TimeRange::ALL, &mut exemplars)?;
+            if !exemplars.is_sorted_by_key(|exemplar| exemplar.time_ms) {
+                self.findings.damage(format!("exemplars of series {series_id} do not ascend"));
+            }
+        }
+        Ok(())
     }
 
     fn check_chunks(&mut self, series_id: u32, totals: &mut Totals) -> Result<(), ReadError> {

@@ -32,6 +32,8 @@ fn write(storage: &Storage, host: &str, last_ms: i64, sample_count: usize) {
         values: &values,
         labels: &labels,
         metadata: &[],
+        histograms: &[],
+        exemplars: &[],
     };
     storage.write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
 }

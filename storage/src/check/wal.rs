@@ -89,6 +89,9 @@ impl Named {
             Record::Series(series) => {
                 self.series.entry(tenant).or_default().extend(series.iter().map(|series| series.series_ref));
             }
+            Record::Exemplars(exemplars) => {
+                exemplars.iter().for_each(|(series_ref, _)| self.check_named(path, tenant, *series_ref));
+            }
             Record::Samples(view) => {
                 view.series_refs.iter().for_each(|series_ref| self.check_named(path, tenant, *series_ref));
             }

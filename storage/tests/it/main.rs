@@ -4,6 +4,7 @@
 
 mod deletes;
 mod fixture;
+mod histograms;
 mod model;
 mod scenarios;
 mod snapshots;
