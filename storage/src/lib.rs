@@ -26,8 +26,8 @@ pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
 pub use engine::{
-    Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, Storage,
-    StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
+    SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

@@ -7,3 +7,5 @@ mod deletes;
 mod fixture;
 mod model;
 mod scenarios;
+mod snapshots;
+mod torture;
