@@ -35,6 +35,7 @@ impl<'a> Pace<'a> {
         }
         // The work itself took time too: the limit is kept from below. One series never sleeps longer than a second.
         let milliseconds = self.unpaid_bytes.saturating_mul(1000) / self.bytes_per_second;
+        #[expect(clippy::disallowed_methods, reason = "a limit on the rate is what this is for")]
         thread::sleep(Duration::from_millis(milliseconds.min(1000)));
         self.unpaid_bytes = 0;
     }

@@ -56,6 +56,9 @@ impl OutputChunk {
     }
 }
 
+/// Timestamps and their encoding.
+type EncodedColumn = (Vec<i64>, Arc<[u8]>);
+
 /// A chunk of an input.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
@@ -76,7 +79,7 @@ pub(super) struct SeriesMerger<'a> {
     decoded: HashMap<(u32, u32), Vec<i64>>,
     decoded_count: usize,
     /// Encoded columns by first and last time and length.
-    encoded: HashMap<(i64, i64, usize), (Vec<i64>, Arc<[u8]>)>,
+    encoded: HashMap<(i64, i64, usize), EncodedColumn>,
     encoded_count: usize,
     views: Vec<ChunkView>,
     pieces: Vec<Piece>,
