@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::Pace;
 use super::series::SeriesMerger;
+use crate::block::exemplars::ExemplarCursor;
 use crate::block::layout::BlockRef;
 use crate::block::view::BlockView;
 use crate::block::writer::{BlockIdentity, BlockMeta, BlockWriteError, BlockWriter, ChunkInput};
 use crate::fs::FileSystem;
-use crate::model::LabelSet;
+use crate::model::{Exemplar, LabelSet, TimeRange};
 use crate::read::ReadError;
 
 /// Why a merge failed; no block of the output's name is left behind, the inputs are as before.
@@ -39,22 +40,35 @@ pub(crate) struct MergeTarget {
 /// The next series of an input.
 struct Head<'a> {
     input: &'a BlockView,
+    exemplars: ExemplarCursor<'a>,
     rank: u32,
     series_id: u32,
     labels: LabelSet,
 }
 
 impl<'a> Head<'a> {
-    fn at(input: &'a BlockView, rank: u32, series_id: u32) -> Result<Option<Self>, ReadError> {
-        if series_id >= input.meta().series_count {
+    fn first(input: &'a BlockView, rank: u32) -> Result<Option<Self>, ReadError> {
+        if input.meta().series_count == 0 {
             return Ok(None);
         }
-        Ok(Some(Self { input, rank, series_id, labels: input.reader.labels(series_id)? }))
+        let labels = input.reader.labels(0)?;
+        Ok(Some(Self { input, exemplars: input.exemplars(), rank, series_id: 0, labels }))
+    }
+
+    /// Goes to the next series; returns whether there is one.
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        self.series_id += 1;
+        if self.series_id >= self.input.meta().series_count {
+            return Ok(false);
+        }
+        self.labels = self.input.reader.labels(self.series_id)?;
+        Ok(true)
     }
 }
 
 /// Merges `inputs`, by ascending precedence, into one block of `target`; what their tombstones cover is left out.
-/// Returns what was written, or nothing if no sample is left. When it returns, the block and its name are durable.
+/// Exemplars are
+/// carried along. Returns what was written, or nothing if no sample is left. When it returns, the block and its name are durable.
 ///
 /// # Errors
 /// [`MergeError`].
@@ -75,38 +89,37 @@ pub(crate) fn merge_blocks(
     writer.set_history(precedence, target.level);
     let mut heads = Vec::with_capacity(inputs.len());
     for (rank, input) in inputs.iter().enumerate() {
-        heads.extend(Head::at(input, rank as u32, 0)?);
+        heads.extend(Head::first(input, rank as u32)?);
     }
     let mut merger = SeriesMerger::new(inputs, target.level);
-    let mut parts = Vec::new();
+    let (mut parts, mut exemplars) = (Vec::new(), Vec::new());
     let mut is_empty = true;
     while let Some(labels) = heads.iter().map(|head| &head.labels).min().cloned() {
         if pace.is_stopped() {
             return Err(MergeError::Stopped);
         }
         parts.clear();
+        exemplars.clear();
         let mut at = 0;
-        while at < heads.len() {
-            if heads[at].labels != labels {
-                at += 1;
-                continue;
-            }
-            let Head { input, rank, series_id, .. } = heads[at];
-            parts.push((rank, series_id));
-            match Head::at(input, rank, series_id + 1)? {
-                Some(next) => {
-                    heads[at] = next;
-                    at += 1;
+        while let Some(head) = heads.get_mut(at) {
+            if head.labels == labels {
+                parts.push((head.rank, head.series_id));
+                head.exemplars.read(head.series_id, TimeRange::ALL, &mut exemplars)?;
+                if !head.advance()? {
+                    drop(heads.remove(at));
+                    continue;
                 }
-                None => drop(heads.remove(at)),
             }
+            at += 1;
         }
         merger.merge(&parts)?;
         pace.spend(merger.read_bytes);
-        if !merger.chunks.is_empty() {
+        if !merger.chunks.is_empty() || !exemplars.is_empty() {
             let chunks: Vec<ChunkInput<'_>> = merger.chunks.iter().map(|chunk| chunk.as_input()).collect();
             writer.add_series(&labels, &chunks);
-            is_empty = false;
+            Exemplar::merge(&mut exemplars);
+            writer.add_exemplars(&exemplars);
+            is_empty &= chunks.is_empty();
         }
     }
     if is_empty {

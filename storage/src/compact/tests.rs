@@ -12,7 +12,7 @@ use crate::block::writer::{BlockIdentity, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkEncoder, is_histogram_chunk};
 use crate::fs::FileSystem;
 use crate::fs::disk::Disk;
-use crate::model::{Histogram, LabelSet, TenantId, TimeRange};
+use crate::model::{Exemplar, Histogram, LabelSet, TenantId, TimeRange};
 
 enum Values {
     Floats(Vec<f64>),
@@ -124,6 +124,40 @@ fn histograms_and_floats_of_one_series_are_merged_and_the_later_block_wins() {
             .collect();
         assert_eq!(merged, expected, "level {level}");
     }
+}
+
+#[test]
+fn exemplars_are_carried_along_each_once() {
+    let data = tempfile::tempdir().unwrap();
+    let exemplar = |time_ms: i64| Exemplar {
+        labels: LabelSet::from_pairs([("trace_id", "a")]).unwrap(),
+        value: time_ms as f64,
+        time_ms,
+    };
+    let with = |id: u64, times_ms: &[i64]| {
+        let fs: Arc<dyn FileSystem> = Arc::new(Disk);
+        let mut writer = BlockWriter::new(&fs, BlockIdentity { id, tenant: TenantId::anonymous() });
+        let (mut timestamps, mut values) = (Vec::new(), Vec::new());
+        ChunkEncoder::new().encode_timestamps(&[id as i64], &mut timestamps);
+        ChunkEncoder::new().encode_values(&[1.0], &mut values);
+        let time_ms = id as i64;
+        let chunk = ChunkInput {
+            min_ms: time_ms,
+            max_ms: time_ms,
+            sample_count: 1,
+            timestamps: &timestamps,
+            values: &values,
+        };
+        writer.add_series(&LabelSet::from_pairs([("__name__", "up")]).unwrap(), &[chunk]);
+        writer.add_exemplars(&times_ms.iter().map(|time_ms| exemplar(*time_ms)).collect::<Vec<_>>());
+        writer.finish(&reference(id).directory(data.path())).unwrap();
+        open(data.path(), id)
+    };
+    let inputs = [with(1, &[5, 7, 9]), with(2, &[7, 8])];
+    let merged = merge(data.path(), &inputs, FINAL_LEVEL).unwrap();
+    let mut found = Vec::new();
+    merged.exemplars().read(0, TimeRange::ALL, &mut found).unwrap();
+    assert_eq!(found, [5, 7, 8, 9].map(exemplar));
 }
 
 #[test]

@@ -115,7 +115,8 @@ impl Storage {
     /// # Errors
     /// [`CompactError`] of the first step that fails; earlier steps count.
     pub fn compact_all(&self, now_ms: i64) -> Result<(), CompactError> {
-        if self.stats().head_sample_count > 0 {
+        let stats = self.stats();
+        if stats.head_sample_count + stats.head_exemplar_count > 0 {
             self.flush(now_ms).map_err(CompactError::Flush)?;
         }
         // Somebody asks: what failed before is tried again.

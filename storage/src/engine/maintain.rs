@@ -90,7 +90,7 @@ impl Storage {
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
-            if stats.head_sample_count == 0 {
+            if stats.head_sample_count + stats.head_exemplar_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
@@ -236,7 +236,8 @@ impl Storage {
         self.is_closing.store(true, Ordering::Relaxed);
         // A compaction notices within one series; its inputs are as before.
         drop(self.compaction.lock());
-        if self.stats().head_sample_count > 0 {
+        let stats = self.stats();
+        if stats.head_sample_count + stats.head_exemplar_count > 0 {
             self.flush(now_ms)?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 mod compaction;
 mod deletes;
 mod fixture;
+mod histograms;
 mod model;
 mod scenarios;
 mod snapshots;
