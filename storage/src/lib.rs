@@ -10,6 +10,7 @@ mod block;
 mod check;
 pub mod chunk;
 pub mod coding;
+mod compact;
 mod engine;
 mod fs;
 mod head;
@@ -29,8 +30,8 @@ pub use batch::{
 };
 pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
 pub use engine::{
-    Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
-    StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
+    SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};
