@@ -38,7 +38,7 @@ torture:
 	MYTSDB_TORTURE_OPERATIONS=$${MYTSDB_TORTURE_OPERATIONS:-1000000} \
 		$(CARGO) test --release -p mytsdb-storage --test it torture -- --nocapture
 
-# Flips every single bit of a file of each kind (`make test` flips every tenth).
+# Flips every single bit of a file of each kind (`make test` flips every 25th).
 flips:
 	MYTSDB_FLIPS=all $(CARGO) test --release -p mytsdb-storage --lib flips -- --nocapture --test-threads=1
 

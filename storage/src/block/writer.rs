@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use tracing::warn;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::exemplars::ExemplarSection;
 use super::format::{
     CHUNKS_BYTES_MAX, COLUMN_LENGTH_MAX, Column, HEADER_BYTES, Header, MINOR_VERSION, PAGE_BYTES,
     SECTION_ALIGNMENT_BYTES, SECTION_VERSION, SPAN_MS_MAX, Section, SectionEntry, Stats, encode_footer,
@@ -24,7 +26,7 @@ use crate::fs::FileSystem;
 use crate::fs::temporary::TemporaryFile;
 use crate::index::format::{Group, SERIES_PER_GROUP};
 use crate::index::writer::{IndexSections, IndexWriter, SectionTooLarge, check_part};
-use crate::model::{LabelSet, TenantId};
+use crate::model::{Exemplar, LabelSet, TenantId};
 
 /// What a block is called and whom it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,10 @@ pub(crate) struct BlockMeta {
     pub(crate) series_sample_count_max: u64,
     /// Length of the file.
     pub(crate) file_bytes: u64,
+    /// Where sources overlap in time, the higher wins.
+    pub(crate) precedence: u64,
+    /// How often the samples were merged, see [`crate::compact::FINAL_LEVEL`].
+    pub(crate) level: u8,
 }
 
 /// One encoded chunk. The block does not look into its bytes.
@@ -110,6 +116,8 @@ pub(crate) enum BlockWriteError {
 pub(crate) struct BlockWriter {
     fs: Arc<dyn FileSystem>,
     identity: BlockIdentity,
+    precedence: u64,
+    level: u8,
     pages: PageSink,
     index: IndexWriter,
     columns: ColumnTable,
@@ -120,6 +128,7 @@ pub(crate) struct BlockWriter {
     sample_count: u64,
     series_sample_count_max: u64,
     too_large: Option<SectionTooLarge>,
+    exemplars: ExemplarSection,
 }
 
 impl BlockWriter {
@@ -127,6 +136,8 @@ impl BlockWriter {
     pub(crate) fn new(fs: &Arc<dyn FileSystem>, identity: BlockIdentity) -> Self {
         Self {
             fs: Arc::clone(fs),
+            precedence: identity.id,
+            level: 0,
             identity,
             pages: PageSink::default(),
             index: IndexWriter::default(),
@@ -138,6 +149,7 @@ impl BlockWriter {
             sample_count: 0,
             series_sample_count_max: 0,
             too_large: None,
+            exemplars: ExemplarSection::default(),
         }
     }
 
@@ -157,6 +169,12 @@ impl BlockWriter {
         let mut writer = Self::new(fs, identity);
         writer.pages.file = Some(file);
         Ok(writer)
+    }
+
+    /// Says what the block was merged from; otherwise it is of level 0 and its precedence is its id.
+    pub(crate) fn set_history(&mut self, precedence: u64, level: u8) {
+        self.precedence = precedence;
+        self.level = level;
     }
 
     /// Adds the next series.
@@ -183,6 +201,13 @@ impl BlockWriter {
         self.index.add(labels);
         self.previous = Some(labels.clone());
         self.add_chunks(chunks);
+    }
+
+    /// Adds the exemplars of the series that was added last, ascending by time. At most once per series.
+    pub(crate) fn add_exemplars(&mut self, exemplars: &[Exemplar]) {
+        if let Some(series_id) = self.index.series_count().checked_sub(1) {
+            self.exemplars.add(series_id, exemplars);
+        }
     }
 
     fn add_chunks(&mut self, chunks: &[ChunkInput<'_>]) {
@@ -233,6 +258,8 @@ impl BlockWriter {
             sample_count: self.sample_count,
             series_sample_count_max: self.series_sample_count_max,
             file_bytes,
+            precedence: self.precedence,
+            level: self.level,
         };
         file.write_all_at(&header(&meta).encode(), 0).map_err(io_error)?;
         file.persist().map_err(io_error)?;
@@ -269,8 +296,10 @@ impl BlockWriter {
             chunk_count: self.chunk_count,
             sample_count: self.sample_count,
             series_sample_count_max: self.series_sample_count_max,
+            precedence: self.precedence,
+            level: self.level,
         };
-        vec![
+        let mut sections = vec![
             (
                 Section::Pages,
                 self.pages.checksums.iter().flat_map(|checksum| checksum.to_le_bytes()).collect(),
@@ -284,7 +313,13 @@ impl BlockWriter {
             (Section::Sets, index.sets),
             (Section::Postings, index.postings),
             (Section::Stats, stats.encode()),
-        ]
+        ];
+        sections.extend(self.exemplars.encode().map(|bytes| (Section::Exemplars, bytes)));
+        if self.exemplars.left_out_count > 0 {
+            let exemplar_count = self.exemplars.left_out_count;
+            warn!(block = self.identity.id, exemplar_count, "a block has no room for more exemplars");
+        }
+        sections
     }
 
     /// The file with the header's room and all of CHUNKS written.

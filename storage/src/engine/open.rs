@@ -3,14 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rayon::prelude::*;
 use tracing::{error, info, warn};
 
+use super::counters::Counters;
 use super::maintain::Maintenance;
+use super::snapshot::remove_unfinished;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
@@ -103,6 +105,9 @@ impl Storage {
         for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
+        for path in remove_unfinished(fs.as_ref(), data_dir).map_err(io_error("clean", data_dir))? {
+            warn!(path = %path.display(), "removed a snapshot that was not finished");
+        }
         let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
@@ -139,6 +144,10 @@ impl Storage {
                 pending_wal_floor: None,
                 unflushed_since_ms: None,
             }),
+            compaction: Mutex::default(),
+            is_closing: AtomicBool::new(false),
+            counters: Counters::default(),
+            snapshots: Mutex::default(),
             newest_ms: AtomicI64::new(i64::MIN),
             wal_dir,
             options,

@@ -91,6 +91,8 @@ pub(crate) fn fill(storage: &Storage, size: Size) {
             values: &values,
             labels: &labels,
             metadata: facts,
+            histograms: &[],
+            exemplars: &[],
         };
         let outcome = storage.write(&TenantId::anonymous(), &batch, NOW_MS);
         debug_assert!(outcome.is_ok(), "{outcome:?}");

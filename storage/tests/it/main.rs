@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must end")]
 
+mod compaction;
 mod deletes;
 mod fixture;
+mod histograms;
 mod model;
 mod scenarios;
+mod snapshots;
 mod torture;
