@@ -9,6 +9,7 @@ mod batch;
 mod block;
 pub mod chunk;
 pub mod coding;
+mod compact;
 mod engine;
 mod fs;
 mod head;
@@ -27,8 +28,8 @@ pub use batch::{
     ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
 };
 pub use engine::{
-    Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
-    StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
+    SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

@@ -36,8 +36,12 @@ impl Day {
         self.0
     }
 
+    /// The day after this.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The first millisecond of the day.
-    #[cfg(test)]
     pub(crate) fn start_ms(self) -> i64 {
         self.0.saturating_mul(DAY_MS)
     }

@@ -506,7 +506,7 @@ fn parse(
     header: &Header,
 ) -> Result<(BlockMeta, IndexDirectory), Damage> {
     let bytes = |section| slice_of(map.bytes(), sections, section);
-    let stats = Stats::decode(bytes(Section::Stats))?;
+    let stats = Stats::decode(bytes(Section::Stats), header.id)?;
     if tenant_hash(&stats.tenant) != header.tenant_hash {
         return Err(Damage::new(Section::Stats.name(), 0, "tenant is not that of the header"));
     }
@@ -535,6 +535,8 @@ fn parse(
         sample_count: stats.sample_count,
         series_sample_count_max: stats.series_sample_count_max,
         file_bytes: header.file_bytes,
+        precedence: stats.precedence,
+        level: stats.level,
     };
     Ok((meta, directory))
 }
