@@ -7,6 +7,7 @@
 
 mod batch;
 mod block;
+mod check;
 pub mod chunk;
 pub mod coding;
 mod compact;
@@ -27,6 +28,7 @@ pub use block::door::IndexDoor;
 pub use batch::{
     ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
 };
+pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
 pub use engine::{
     Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
     SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,

@@ -9,11 +9,13 @@
 //! Format: docs/format/wal.md
 
 mod format;
+mod inspect;
 mod reader;
 mod segment;
 mod writer;
 
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
+pub(crate) use inspect::{InspectedSegment, inspect};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::{delete_segments_below, write_segment};
 pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
