@@ -1,6 +1,6 @@
 //! Every single bit of a file of every kind, flipped: the answer is the same, or the damage has a name.
 //!
-//! `MYTSDB_FLIPS=all` (`make flips`) flips every bit of files of about 32 KiB; otherwise every 25th bit, from a
+//! `MYTSDB_FLIPS=all` (`make flips`) flips every bit of files of about 32 KiB; otherwise every 50th bit, from a
 //! random first one, which `MYTSDB_FLIPS_SEED` repeats.
 
 use std::hash::{BuildHasher, RandomState};
@@ -36,7 +36,7 @@ const SAMPLE_BYTES: std::ops::RangeInclusive<usize> = 26 << 10..=32 << 10;
 fn flip(kind: &str, bytes: &[u8], judge: impl Fn(Vec<u8>) -> Result<Outcome, String> + Sync) {
     assert!(SAMPLE_BYTES.contains(&bytes.len()), "the {kind} is {} bytes long", bytes.len());
     let is_all = std::env::var("MYTSDB_FLIPS").is_ok_and(|wish| wish == "all");
-    let stride = if is_all { 1 } else { 25 };
+    let stride = if is_all { 1 } else { 50 };
     let first = std::env::var("MYTSDB_FLIPS_SEED")
         .ok()
         .map_or_else(|| RandomState::new().hash_one(0) as usize, |seed| seed.parse().unwrap())

@@ -6,7 +6,9 @@
 #[allow(unreachable_pub, reason = "public under the feature fuzzing")]
 pub mod doors;
 pub(crate) mod forge;
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzz targets need less"))]
 pub(crate) mod read;
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzz targets need less"))]
 pub(crate) mod samples;
 
 #[cfg(test)]

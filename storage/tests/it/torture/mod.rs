@@ -6,10 +6,12 @@
 
 mod checks;
 mod deletes;
+mod histograms;
 mod model;
 mod query;
 mod random;
 mod series;
+mod upkeep;
 mod world;
 mod writes;
 
