@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use tracing::{error, info, warn};
 
 use super::Storage;
@@ -10,7 +11,7 @@ use crate::block::layout::{BlockRef, Day};
 use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
 use crate::fs::disk::remove_file;
-use crate::head::{FlushError, write_blocks};
+use crate::head::{FlushError, SeriesTable, write_blocks};
 use crate::wal::{WalFailure, delete_segments_below};
 
 /// Why maintenance failed. Nothing is lost: it is tried again.
@@ -88,7 +89,8 @@ impl Storage {
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
-            if stats.head_sample_count == 0 {
+            // Series without samples are worth a flush, too: it lets go of them.
+            if stats.head_sample_count == 0 && stats.head_series_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
@@ -109,19 +111,24 @@ impl Storage {
             // An earlier flush did not get through: its heads come first.
             self.flush_frozen(&mut maintenance)?;
         }
-        self.freeze(&mut maintenance)?;
+        self.freeze(&mut maintenance, now_ms)?;
         maintenance.unflushed_since_ms = Some(now_ms);
         self.flush_frozen(&mut maintenance)
     }
 
     /// Freezes all heads and begins a WAL epoch, with nobody writing meanwhile.
-    fn freeze(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+    fn freeze(&self, maintenance: &mut Maintenance, now_ms: i64) -> Result<(), MaintainError> {
+        let mut survivors: HashMap<u32, Arc<SeriesTable>> = self
+            .all_tenants()
+            .into_iter()
+            .filter_map(|tenant| Some((tenant.number, tenant.collect_dead_series(now_ms)?)))
+            .collect();
         let mut epoch = self.epoch.write();
         let wal_floor = self.wal.rotate()?;
         *epoch += 1;
         let mut last_lsn = None;
         for tenant in self.all_tenants() {
-            tenant.freeze();
+            tenant.freeze(survivors.remove(&tenant.number));
             last_lsn = tenant.relog_metadata(&self.wal, *epoch)?.or(last_lsn);
         }
         drop(epoch);
@@ -179,7 +186,7 @@ impl Storage {
                 *next_block_id += 1;
                 id
             };
-            write_blocks(&generation, &tenant.table, &self.options.data_dir, &tenant.id, next_id, written)
+            write_blocks(&generation, &self.options.data_dir, &tenant.id, next_id, written)
                 .map_err(|error| flush_failed(&tenant, &error))?;
             let blocks = written[first..]
                 .iter()

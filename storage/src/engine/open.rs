@@ -18,7 +18,7 @@ use crate::block::layout::{BlockRef, remove_unlisted};
 use crate::block::manifest::{Manifest, ManifestError};
 use crate::block::reader::BlockReader;
 use crate::fs::lock::{DirectoryLock, LockError};
-use crate::head::HeadReplay;
+use crate::head::{HeadReplay, ReplayedTenant};
 use crate::model::TenantId;
 use crate::wal::{ReplayError, WalWriter, delete_segments_below, replay};
 
@@ -90,6 +90,7 @@ impl Storage {
         let mut blocks = open_blocks(data_dir, &listed.blocks);
         delete_segments_below(&wal_dir, listed.wal_floor).map_err(io_error("clean", &wal_dir))?;
         let mut head = HeadReplay::default();
+        let head_meter = Arc::clone(head.meter());
         let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
         if head.orphan_sample_count > 0 {
             error!(
@@ -119,6 +120,7 @@ impl Storage {
                 unflushed_since_ms: None,
             }),
             newest_ms: AtomicI64::new(i64::MIN),
+            head_meter,
             wal_dir,
             options,
             _lock: lock,
@@ -152,13 +154,14 @@ fn restore_tenants(
     blocks: &mut HashMap<TenantId, Vec<Arc<BlockReader>>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
+    let meter = Arc::clone(head.meter());
     let mut replayed = head.tenants;
     let mut names: Vec<TenantId> = blocks.keys().chain(replayed.keys()).cloned().collect();
     names.sort();
     names.dedup();
     let mut tenants = HashMap::new();
     for (number, name) in names.into_iter().enumerate() {
-        let head = replayed.remove(&name).unwrap_or_default();
+        let head = replayed.remove(&name).unwrap_or_else(|| ReplayedTenant::new(Arc::clone(&meter)));
         let blocks = blocks.remove(&name).unwrap_or_default();
         let limits = options.limits_of(&name).clone();
         let tenant = Tenant::restored(name.clone(), number as u32, limits, head, blocks);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::series::{Codec, HeadPieces, SealedChunk};
-use super::{CHUNK_SAMPLE_COUNT, Generation, SeriesTable};
+use super::{CHUNK_SAMPLE_COUNT, Generation};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
@@ -46,14 +46,13 @@ pub(crate) enum FlushError {
 /// [`FlushError`]; `written` then names the complete files, which the caller has no use for.
 pub(crate) fn write_blocks(
     generation: &Generation,
-    table: &SeriesTable,
     data_dir: &Path,
     tenant: &TenantId,
     mut next_id: impl FnMut() -> u64,
     written: &mut Vec<BlockRef>,
 ) -> Result<(), FlushError> {
     let refs = generation.series_refs();
-    let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
+    let mut series: Vec<(LabelSet, u32)> = generation.table().labels(&refs).into_iter().zip(refs).collect();
     series.par_sort_unstable();
     let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
     for batch in series.chunks(BATCH_SERIES_COUNT) {

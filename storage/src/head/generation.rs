@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::SHARD_COUNT;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
+use super::{SHARD_COUNT, SeriesTable};
 use crate::model::TimeRange;
 
 /// Samples by series, as the head takes them.
@@ -55,8 +55,12 @@ impl Shard {
 /// All samples of one tenant since the last flush.
 #[derive(Debug)]
 pub(crate) struct Generation {
+    /// The series that the references of this generation mean.
+    table: Arc<SeriesTable>,
     shards: Vec<Mutex<Shard>>,
     memory_bytes: AtomicUsize,
+    /// Sum of `memory_bytes` over all generations of the storage.
+    meter: Arc<AtomicUsize>,
     sample_count: AtomicUsize,
 }
 
@@ -73,11 +77,13 @@ pub(crate) struct GenerationStats {
 
 impl Default for Generation {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
-            memory_bytes: AtomicUsize::new(0),
-            sample_count: AtomicUsize::new(0),
-        }
+        Self::new(Arc::default(), Arc::default())
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.meter.fetch_sub(*self.memory_bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -86,6 +92,27 @@ fn place(series_ref: u32) -> (usize, usize) {
 }
 
 impl Generation {
+    /// Creates an empty generation over the series of `table`, whose memory is counted in `meter`, too.
+    pub(crate) fn new(table: Arc<SeriesTable>, meter: Arc<AtomicUsize>) -> Self {
+        Self {
+            table,
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+            memory_bytes: AtomicUsize::new(0),
+            meter,
+            sample_count: AtomicUsize::new(0),
+        }
+    }
+
+    /// The series that the references of this generation mean.
+    pub(crate) fn table(&self) -> &Arc<SeriesTable> {
+        &self.table
+    }
+
+    /// Creates the generation after this one, over `table`.
+    pub(crate) fn successor(&self, table: Arc<SeriesTable>) -> Self {
+        Self::new(table, Arc::clone(&self.meter))
+    }
+
     /// Appends samples of any time in any order. The only way in, for live writes and for replay.
     pub(crate) fn append_samples(&self, runs: &SampleRuns<'_>) {
         let order = order_by_shard(runs.series_refs);
@@ -123,8 +150,10 @@ impl Generation {
         self.sample_count.fetch_add(sample_count, Ordering::Relaxed);
         if grown >= 0 {
             self.memory_bytes.fetch_add(grown.cast_unsigned(), Ordering::Relaxed);
+            self.meter.fetch_add(grown.cast_unsigned(), Ordering::Relaxed);
         } else {
             self.memory_bytes.fetch_sub(grown.unsigned_abs(), Ordering::Relaxed);
+            self.meter.fetch_sub(grown.unsigned_abs(), Ordering::Relaxed);
         }
     }
 

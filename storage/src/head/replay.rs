@@ -4,22 +4,21 @@
 //! may be named again later in the log, by a later process; from there on it means the later series.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use hashbrown::HashMap;
 use tracing::warn;
 
+use super::Generation;
 use super::generation::SampleRuns;
 use super::series::SealedChunk;
-use super::{Generation, SeriesTable};
 use crate::model::{MetricMetadata, TenantId};
 use crate::wal::{ChunkRecord, Record, SamplesView, SeriesRecord};
 
 /// One tenant while its records are replayed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReplayedTenant {
-    /// The tenant's series.
-    pub(crate) table: Arc<SeriesTable>,
-    /// The tenant's samples.
+    /// The tenant's samples and series.
     pub(crate) generation: Arc<Generation>,
     /// The tenant's metadata, latest last.
     pub(crate) metadata: Vec<MetricMetadata>,
@@ -33,17 +32,26 @@ pub(crate) struct HeadReplay {
     /// What was rebuilt, by tenant.
     pub(crate) tenants: HashMap<TenantId, ReplayedTenant>,
     names: HashMap<u32, TenantId>,
+    /// Counts the memory of all heads.
+    meter: Arc<AtomicUsize>,
     /// Samples whose tenant or series the log does not name; always zero unless the log is damaged.
     pub(crate) orphan_sample_count: usize,
 }
 
 impl HeadReplay {
+    /// Counts the memory of all heads.
+    pub(crate) fn meter(&self) -> &Arc<AtomicUsize> {
+        &self.meter
+    }
+
     /// Applies one record.
     pub(crate) fn apply(&mut self, tenant_number: u32, record: Record<'_>) {
         if let Record::Tenant(name) = &record {
             match TenantId::new(name) {
                 Ok(tenant) => {
-                    self.tenants.entry(tenant.clone()).or_default();
+                    let meter = &self.meter;
+                    let create = || ReplayedTenant::new(Arc::clone(meter));
+                    self.tenants.entry(tenant.clone()).or_insert_with(create);
                     self.names.insert(tenant_number, tenant);
                 }
                 Err(error) => warn!(%error, "WAL names an impossible tenant"),
@@ -77,9 +85,18 @@ fn sample_count(record: &Record<'_>) -> usize {
 }
 
 impl ReplayedTenant {
+    /// Creates a tenant without data, whose memory is counted in `meter`.
+    pub(crate) fn new(meter: Arc<AtomicUsize>) -> Self {
+        Self {
+            generation: Arc::new(Generation::new(Arc::default(), meter)),
+            metadata: Vec::new(),
+            refs: HashMap::default(),
+        }
+    }
+
     fn apply_series(&mut self, series: &[SeriesRecord]) -> usize {
         for record in series {
-            self.refs.insert(record.series_ref, self.table.insert(&record.labels));
+            self.refs.insert(record.series_ref, self.generation.table().insert(&record.labels));
         }
         0
     }

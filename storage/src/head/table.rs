@@ -1,7 +1,7 @@
 //! Which series a tenant has: from raw key to reference, from reference to labels, from matchers to references.
 //!
 //! Two levels: `keys` maps the hash of the sender's raw label bytes to a reference and is all that the hot path
-//! touches; `identities` holds each distinct label set once. A reference is valid as long as the process lives.
+//! touches; `identities` holds each distinct label set once. A reference is valid inside its table.
 //! Invariant: a key whose epoch is the current one belongs to a series that the WAL's current epoch names.
 
 use std::hash::{BuildHasherDefault, Hasher};
@@ -36,6 +36,9 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// Series copied at a time into a table without the dead ones.
+const RETAIN_BATCH_COUNT: usize = 4096;
+
 #[derive(Debug)]
 struct KnownKey {
     series_ref: u32,
@@ -55,11 +58,16 @@ struct Identities {
 }
 
 impl Identities {
-    fn lookup_or_insert(&mut self, labels: &LabelSet) -> u32 {
+    fn lookup(&self, labels: &LabelSet) -> Option<u32> {
         let hash = xxh3_64(labels.encoded().as_bytes());
-        if let Some(found) = self.by_labels.find(hash, |r| self.labels[*r as usize] == *labels) {
-            return *found;
+        self.by_labels.find(hash, |r| self.labels[*r as usize] == *labels).copied()
+    }
+
+    fn lookup_or_insert(&mut self, labels: &LabelSet) -> u32 {
+        if let Some(found) = self.lookup(labels) {
+            return found;
         }
+        let hash = xxh3_64(labels.encoded().as_bytes());
         let series_ref = self.labels.len() as u32;
         self.labels.push(labels.clone());
         self.logged_epochs.push(0);
@@ -177,7 +185,18 @@ impl SeriesTable {
             for (series_index, found) in &parsed {
                 let series_ref = match found {
                     Ok(series_ref) => *series_ref,
-                    Err(labels) => identities.lookup_or_insert(labels),
+                    Err(labels) if identities.labels.len() < limits.active_series_max => {
+                        identities.lookup_or_insert(labels)
+                    }
+                    Err(labels) => match identities.lookup(labels) {
+                        Some(series_ref) => series_ref,
+                        None => {
+                            let (given, limit) = (identities.labels.len(), limits.active_series_max);
+                            let reason = RejectReason::SeriesLimit { given, limit };
+                            resolution.rejected.push((*series_index, reason));
+                            continue;
+                        }
+                    },
                 };
                 resolution.series_refs[*series_index] = series_ref;
                 let position = series_ref as usize;
@@ -199,6 +218,9 @@ impl SeriesTable {
         for (series_index, _) in &parsed {
             let key = batch.keys[*series_index];
             let series_ref = resolution.series_refs[*series_index];
+            if series_ref == Resolution::REJECTED {
+                continue;
+            }
             let mut shard = self.keys[key_shard(key)].write();
             shard
                 .entry(key)
@@ -211,6 +233,31 @@ impl SeriesTable {
     /// Returns the reference of a label set, inserting it if it is new. For replay.
     pub(crate) fn insert(&self, labels: &LabelSet) -> u32 {
         self.identities.write().lookup_or_insert(labels)
+    }
+
+    /// Builds a table of the series in `live`, renumbered. Series that come meanwhile are not in it: whoever
+    /// writes to them again brings their labels along.
+    pub(crate) fn retain(&self, live: &RoaringBitmap) -> Self {
+        let table = Self::default();
+        let mut new_refs: HashMap<u32, u32> = HashMap::with_capacity(live.len() as usize);
+        let refs: Vec<u32> = live.iter().collect();
+        for refs in refs.chunks(RETAIN_BATCH_COUNT) {
+            // A batch at a time: new series of this table must not wait long for its lock.
+            let labels = self.labels(refs);
+            let mut identities = table.identities.write();
+            for (series_ref, labels) in refs.iter().zip(&labels) {
+                new_refs.insert(*series_ref, identities.lookup_or_insert(labels));
+            }
+        }
+        for (shard, new_shard) in self.keys.iter().zip(&table.keys) {
+            let known = shard.read();
+            let survivors = known.iter().filter_map(|(key, known)| {
+                let series_ref = *new_refs.get(&known.series_ref)?;
+                Some((*key, KnownKey { series_ref, logged_epoch: AtomicU32::new(0) }))
+            });
+            new_shard.write().extend(survivors);
+        }
+        table
     }
 
     /// Finds the series that satisfy all matchers: references, ascending.

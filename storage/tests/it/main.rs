@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must end")]
 
 mod fixture;
+mod limits;
 mod model;
 mod scenarios;
