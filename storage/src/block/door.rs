@@ -1,10 +1,13 @@
 //! A door for `benches/index.rs` into the private rooms `index` and `block`. Not for anything else.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layout::block_file_name;
 use super::reader::BlockReader;
 use super::writer::{BlockIdentity, BlockWriter, ChunkInput};
+use crate::fs::FileSystem;
+use crate::fs::disk::Disk;
 use crate::index::memory::MemoryIndex;
 use crate::model::{LabelSet, Matcher, TenantId, TimeRange};
 
@@ -14,6 +17,10 @@ pub struct IndexDoor {
     memory: MemoryIndex,
     block: BlockReader,
     path: PathBuf,
+}
+
+fn disk() -> Arc<dyn FileSystem> {
+    Arc::new(Disk)
 }
 
 const FAILED: &str = "the bench's own block is whole";
@@ -26,7 +33,7 @@ impl IndexDoor {
         let identity = BlockIdentity { id: 1, tenant: TenantId::anonymous() };
         let mut sorted = series.to_vec();
         sorted.sort();
-        let mut writer = BlockWriter::streaming(identity, directory).expect(FAILED);
+        let mut writer = BlockWriter::streaming(&disk(), identity, directory).expect(FAILED);
         for (position, labels) in sorted.iter().enumerate() {
             let timestamps: Vec<[u8; 10]> = (0..chunk_count)
                 .map(|part| {
@@ -59,7 +66,7 @@ impl IndexDoor {
         }
         writer.finish(directory).expect(FAILED);
         let path = directory.join(block_file_name(1));
-        let block = BlockReader::open(&path).expect(FAILED);
+        let block = BlockReader::open(&Disk, &path).expect(FAILED);
         Self { memory: Self::memory(series), block, path }
     }
 
@@ -86,7 +93,7 @@ impl IndexDoor {
 
     /// Opens the block anew; returns its series.
     pub fn open(&self) -> u32 {
-        BlockReader::open(&self.path).expect(FAILED).meta().series_count
+        BlockReader::open(&Disk, &self.path).expect(FAILED).meta().series_count
     }
 
     /// Reads the label sets of the matching series; returns their bytes.

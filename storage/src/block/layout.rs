@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fs::disk::{TEMPORARY_ENDING, remove_file};
+use crate::fs::temporary::TEMPORARY_ENDING;
+use crate::fs::{Entry, FileSystem, list_or_empty, remove_durably};
 use crate::model::TenantId;
 
 const DAY_MS: i64 = 86_400_000;
@@ -99,19 +100,22 @@ fn tenants(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// Those of the operating system.
-pub(crate) fn remove_unlisted(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn remove_unlisted(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    listed: &BTreeSet<BlockRef>,
+) -> io::Result<Vec<PathBuf>> {
     let kept: BTreeSet<PathBuf> = listed.iter().map(|block| block.path(data_dir)).collect();
     let mut removed = Vec::new();
     let mut directories = vec![tenants(data_dir)];
-    for entry in entries(data_dir)? {
-        if entry.file_type()?.is_file() && has_ending(&entry.path(), TEMPORARY_ENDING) {
-            removed.push(entry.path());
+    for entry in list_or_empty(fs, data_dir)? {
+        if !entry.is_directory && has_ending(&entry.path, TEMPORARY_ENDING) {
+            removed.push(entry.path);
         }
     }
     while let Some(directory) = directories.pop() {
-        for entry in entries(&directory)? {
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
+        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
+            if is_directory {
                 directories.push(path);
             } else if has_ending(&path, TEMPORARY_ENDING)
                 || has_ending(&path, BLOCK_ENDING) && !kept.contains(&path)
@@ -120,7 +124,7 @@ pub(crate) fn remove_unlisted(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> i
             }
         }
     }
-    removed.iter().try_for_each(|path| remove_file(path))?;
+    removed.iter().try_for_each(|path| remove_durably(fs, path))?;
     Ok(removed)
 }
 
@@ -128,27 +132,18 @@ pub(crate) fn remove_unlisted(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> i
 ///
 /// # Errors
 /// Those of the operating system.
-pub(crate) fn has_blocks(data_dir: &Path) -> io::Result<bool> {
+pub(crate) fn has_blocks(fs: &dyn FileSystem, data_dir: &Path) -> io::Result<bool> {
     let mut directories = vec![tenants(data_dir)];
     while let Some(directory) = directories.pop() {
-        for entry in entries(&directory)? {
-            if entry.file_type()?.is_dir() {
-                directories.push(entry.path());
-            } else if has_ending(&entry.path(), BLOCK_ENDING) {
+        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
+            if is_directory {
+                directories.push(path);
+            } else if has_ending(&path, BLOCK_ENDING) {
                 return Ok(true);
             }
         }
     }
     Ok(false)
-}
-
-/// Lists a directory; one that is not there is empty.
-fn entries(directory: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => entries.collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
 }
 
 fn has_ending(path: &Path, ending: &str) -> bool {
@@ -158,6 +153,7 @@ fn has_ending(path: &Path, ending: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::disk::Disk;
 
     #[test]
     fn days_are_written_as_calendar_dates() {
@@ -198,7 +194,7 @@ mod tests {
         for path in [&kept.path(data.path()), &lost.path(data.path()), &unfinished, &manifest, &foreign] {
             std::fs::write(path, b"x").unwrap();
         }
-        let mut removed = remove_unlisted(data.path(), &BTreeSet::from([kept.clone()])).unwrap();
+        let mut removed = remove_unlisted(&Disk, data.path(), &BTreeSet::from([kept.clone()])).unwrap();
         removed.sort();
         let mut expected = vec![lost.path(data.path()), unfinished, manifest];
         expected.sort();

@@ -9,14 +9,14 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layout::{BlockRef, Day, has_blocks};
 use crate::coding::{CodingError, Cursor, crc32c, put_bytes, put_ivarint, put_uvarint};
-use crate::fs::disk::TemporaryFile;
+use crate::fs::temporary::TemporaryFile;
+use crate::fs::{FileSystem, WritableFile};
 use crate::model::TenantId;
 
 /// Name of the file in the data directory.
@@ -115,8 +115,9 @@ pub(crate) struct ManifestEdit {
 /// The open manifest. One per data directory, under its lock.
 #[derive(Debug)]
 pub(crate) struct Manifest {
+    fs: Arc<dyn FileSystem>,
     path: PathBuf,
-    file: File,
+    file: Box<dyn WritableFile>,
     length_bytes: u64,
     /// Length of a file with nothing but the state.
     state_bytes: u64,
@@ -129,12 +130,15 @@ impl Manifest {
     ///
     /// # Errors
     /// [`ManifestError`]. A torn record at the end is no error: its commit never returned.
-    pub(crate) fn open(data_dir: &Path) -> Result<(Self, ManifestState), ManifestError> {
+    pub(crate) fn open(
+        fs: &Arc<dyn FileSystem>,
+        data_dir: &Path,
+    ) -> Result<(Self, ManifestState), ManifestError> {
         let path = data_dir.join(FILE_NAME);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match fs.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let found = has_blocks(data_dir);
+                let found = has_blocks(fs.as_ref(), data_dir);
                 if found.map_err(|source| ManifestError::Io {
                     action: "search",
                     path: path.clone(),
@@ -142,7 +146,7 @@ impl Manifest {
                 })? {
                     return Err(ManifestError::Missing { path });
                 }
-                let manifest = Self::create(path, ManifestState::default())?;
+                let manifest = Self::create(fs, path, ManifestState::default())?;
                 return Ok((manifest, ManifestState::default()));
             }
             Err(source) => return Err(ManifestError::Io { action: "read", path, source }),
@@ -152,27 +156,29 @@ impl Manifest {
             let path = path.clone();
             move |source| ManifestError::Io { action, path, source }
         };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io_error("open"))?;
+        let file = fs.open(&path).map_err(io_error("open"))?;
         if whole_bytes < bytes.len() {
             let torn_bytes = bytes.len().saturating_sub(whole_bytes);
             tracing::warn!(path = %path.display(), torn_bytes, "torn record at the end of the manifest is cut off");
-            file.set_len(whole_bytes as u64).map_err(io_error("truncate"))?;
-            file.sync_all().map_err(io_error("sync"))?;
+            file.set_length(whole_bytes as u64).map_err(io_error("truncate"))?;
+            file.sync_data().map_err(io_error("sync"))?;
         }
         let state_bytes = encode_file(&state).len() as u64;
         let length_bytes = whole_bytes as u64;
+        let fs = Arc::clone(fs);
         let manifest =
-            Self { path, file, length_bytes, state_bytes, state: state.clone(), is_poisoned: false };
+            Self { fs, path, file, length_bytes, state_bytes, state: state.clone(), is_poisoned: false };
         Ok((manifest, state))
     }
 
-    fn create(path: PathBuf, state: ManifestState) -> Result<Self, ManifestError> {
+    fn create(fs: &Arc<dyn FileSystem>, path: PathBuf, state: ManifestState) -> Result<Self, ManifestError> {
         let bytes = encode_file(&state);
-        let file = TemporaryFile::create(&path)
+        let file = TemporaryFile::create(fs, &path)
             .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.persist()))
             .map_err(|source| ManifestError::Io { action: "replace", path: path.clone(), source })?;
         let length_bytes = bytes.len() as u64;
-        Ok(Self { path, file, length_bytes, state_bytes: length_bytes, state, is_poisoned: false })
+        let fs = Arc::clone(fs);
+        Ok(Self { fs, path, file, length_bytes, state_bytes: length_bytes, state, is_poisoned: false })
     }
 
     /// What the manifest says now.
@@ -215,7 +221,7 @@ impl Manifest {
 
     /// After a failed append: cuts the file back, durably, or closes it for changes.
     fn take_back(&mut self) -> Result<(), ManifestError> {
-        let outcome = self.file.set_len(self.length_bytes).and_then(|()| self.file.sync_all());
+        let outcome = self.file.set_length(self.length_bytes).and_then(|()| self.file.sync_data());
         outcome.map_err(|source| {
             self.is_poisoned = true;
             ManifestError::Io { action: "take back a failed commit to", path: self.path.clone(), source }
@@ -224,7 +230,7 @@ impl Manifest {
 
     /// Replaces the file by one that holds the state only. A failure costs nothing but room: the old file stays.
     fn rewrite(&mut self) {
-        match Self::create(self.path.clone(), self.state.clone()) {
+        match Self::create(&self.fs, self.path.clone(), self.state.clone()) {
             Ok(manifest) => *self = manifest,
             Err(error) => {
                 tracing::warn!(%error, "manifest was not shortened");
@@ -235,13 +241,9 @@ impl Manifest {
         }
     }
 
-    /// Returns whether the open file is the one that has the name.
+    /// Returns whether the open file is the one that has the name: what would replace it is shorter.
     fn is_current(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        match (self.file.metadata(), std::fs::metadata(&self.path)) {
-            (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
-            _ => false,
-        }
+        self.fs.length_bytes(&self.path).is_ok_and(|found_bytes| found_bytes == self.length_bytes)
     }
 }
 

@@ -1,6 +1,11 @@
 //! The manifest under torn writes, damage and growth.
 
 use super::*;
+use crate::fs::disk::Disk;
+
+fn open(data_dir: &Path) -> Result<(Manifest, ManifestState), ManifestError> {
+    Manifest::open(&(Arc::new(Disk) as Arc<dyn FileSystem>), data_dir)
+}
 
 fn block(id: u64) -> BlockRef {
     let tenant = TenantId::new(if id.is_multiple_of(3) { "anonymous" } else { "team-a" }).unwrap();
@@ -18,7 +23,7 @@ fn edits() -> Vec<ManifestEdit> {
 
 /// Commits all edits; returns the bytes of the file, and after each commit its length and state.
 fn commit_all(data_dir: &Path) -> (Vec<u8>, Vec<(usize, ManifestState)>) {
-    let (mut manifest, state) = Manifest::open(data_dir).unwrap();
+    let (mut manifest, state) = open(data_dir).unwrap();
     let path = data_dir.join(FILE_NAME);
     let mut history = vec![(std::fs::read(&path).unwrap().len(), state)];
     for edit in edits() {
@@ -32,7 +37,7 @@ fn commit_all(data_dir: &Path) -> (Vec<u8>, Vec<(usize, ManifestState)>) {
 fn commits_survive_reopening() {
     let data = tempfile::tempdir().unwrap();
     let (_, history) = commit_all(data.path());
-    let (manifest, state) = Manifest::open(data.path()).unwrap();
+    let (manifest, state) = open(data.path()).unwrap();
     assert_eq!(state, history.last().unwrap().1);
     assert_eq!(manifest.state(), &state);
     assert_eq!(state.blocks, BTreeSet::from([block(3), block(9)]));
@@ -49,13 +54,13 @@ fn a_file_cut_at_any_byte_gives_the_last_whole_commit() {
             let mut cut = bytes.get(..length).unwrap().to_vec();
             cut.extend_from_slice(tail);
             std::fs::write(data.path().join(FILE_NAME), &cut).unwrap();
-            let (mut manifest, state) = Manifest::open(data.path()).unwrap();
+            let (mut manifest, state) = open(data.path()).unwrap();
             // Zeros may happen to be what was cut off.
             let is_whole = |end: usize| cut.get(..end) == bytes.get(..end);
             let expected = &history.iter().rfind(|(end, _)| is_whole(*end)).unwrap().1;
             assert_eq!(&state, expected, "cut at {length}");
             manifest.commit(ManifestEdit { add: vec![block(77)], ..ManifestEdit::default() }).unwrap();
-            let (_, reopened) = Manifest::open(data.path()).unwrap();
+            let (_, reopened) = open(data.path()).unwrap();
             assert!(reopened.blocks.contains(&block(77)), "cut at {length}");
         }
     }
@@ -71,7 +76,7 @@ fn damage_gives_an_error_or_an_earlier_commit_but_never_another_answer() {
             let mut damaged = bytes.clone();
             *damaged.get_mut(position).unwrap() ^= flip;
             std::fs::write(data.path().join(FILE_NAME), &damaged).unwrap();
-            match Manifest::open(data.path()) {
+            match open(data.path()) {
                 Err(_) => assert!(position < last_start, "byte {position}"),
                 // The reserved bytes of the header say nothing.
                 Ok((_, state)) if position < HEADER_BYTES => assert_eq!(state, history.last().unwrap().1),
@@ -88,7 +93,7 @@ fn damage_gives_an_error_or_an_earlier_commit_but_never_another_answer() {
 #[test]
 fn impossible_edits_are_refused_and_change_nothing() {
     let data = tempfile::tempdir().unwrap();
-    let (mut manifest, _) = Manifest::open(data.path()).unwrap();
+    let (mut manifest, _) = open(data.path()).unwrap();
     manifest.commit(ManifestEdit { add: vec![block(1)], ..ManifestEdit::default() }).unwrap();
     let before = manifest.state().clone();
     let twice = ManifestEdit { add: vec![block(1)], ..ManifestEdit::default() };
@@ -96,7 +101,7 @@ fn impossible_edits_are_refused_and_change_nothing() {
     let unknown = ManifestEdit { del: vec![block(5)], ..ManifestEdit::default() };
     assert!(matches!(manifest.commit(unknown), Err(ManifestError::Edit { .. })));
     assert_eq!(manifest.state(), &before);
-    assert_eq!(Manifest::open(data.path()).unwrap().1, before);
+    assert_eq!(open(data.path()).unwrap().1, before);
 }
 
 #[test]
@@ -104,13 +109,13 @@ fn a_missing_manifest_beside_blocks_is_refused() {
     let data = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(block(1).directory(data.path())).unwrap();
     std::fs::write(block(1).path(data.path()), b"x").unwrap();
-    assert!(matches!(Manifest::open(data.path()), Err(ManifestError::Missing { .. })));
+    assert!(matches!(open(data.path()), Err(ManifestError::Missing { .. })));
 }
 
 #[test]
 fn a_grown_file_is_replaced_by_a_short_one() {
     let data = tempfile::tempdir().unwrap();
-    let (mut manifest, _) = Manifest::open(data.path()).unwrap();
+    let (mut manifest, _) = open(data.path()).unwrap();
     let mut longest = 0;
     for id in 0..25_u64 {
         let many: Vec<BlockRef> =
@@ -122,7 +127,7 @@ fn a_grown_file_is_replaced_by_a_short_one() {
     manifest.commit(ManifestEdit { add: vec![block(99_999)], ..ManifestEdit::default() }).unwrap();
     assert!(manifest.length_bytes < longest, "{} {longest}", manifest.length_bytes);
     assert_eq!(manifest.length_bytes, std::fs::metadata(data.path().join(FILE_NAME)).unwrap().len());
-    let (_, state) = Manifest::open(data.path()).unwrap();
+    let (_, state) = open(data.path()).unwrap();
     assert_eq!(state.blocks, BTreeSet::from([block(99_999)]));
     assert_eq!(state.next_id, 100_000);
 }

@@ -8,10 +8,8 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,11 +22,15 @@ use super::format::{
 };
 use super::writer::BlockMeta;
 use crate::coding::{Cursor, crc32c};
-use crate::fs::disk::MappedFile;
+use crate::fs::FileSystem;
+use crate::fs::mapped::MappedFile;
 use crate::index::format::{Damage, GROUP_BYTES, SERIES_PER_GROUP, group};
 use crate::index::reader::{IndexBytes, IndexDirectory, IndexView};
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::read::ReadError;
+
+/// Bytes at the end of the file that are read ahead: footer and tail are in them.
+const FOOTER_BYTES_READ: usize = 64 << 10;
 
 /// Why a block cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -124,11 +126,12 @@ impl BlockReader {
     ///
     /// # Cost
     /// Reads the whole index once for its checksums; allocates per label name, not per series.
-    pub(crate) fn open(path: &Path) -> Result<BlockReader, BlockOpenError> {
+    pub(crate) fn open(fs: &dyn FileSystem, path: &Path) -> Result<BlockReader, BlockOpenError> {
         let io_error = |source| BlockOpenError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io_error)?;
-        let header = read_header(path, &file)?;
-        let map = MappedFile::map(&file, header.file_bytes).map_err(io_error)?;
+        let map = fs.map(path).map_err(io_error)?;
+        let header = read_header(path, &map)?;
+        let tail = map.bytes().len().saturating_sub(FOOTER_BYTES_READ);
+        map.populate(tail, map.bytes().len().saturating_sub(tail)).map_err(io_error)?;
         let damaged = |damage: Damage| BlockOpenError::Corrupt {
             path: path.to_owned(),
             section: damage.section,
@@ -412,17 +415,16 @@ fn to_file_offset(sections: &[Range<usize>; SECTION_COUNT], damage: Damage) -> D
     damage.at(section.map_or(0, |section| range_of(sections, section).start))
 }
 
-fn read_header(path: &Path, file: &File) -> Result<Header, BlockOpenError> {
+fn read_header(path: &Path, map: &MappedFile) -> Result<Header, BlockOpenError> {
     let path = || path.to_owned();
     let io_error = |source| BlockOpenError::Io { path: path(), source };
     let corrupt = |reason| BlockOpenError::Corrupt { path: path(), section: "HEADER", offset: 0, reason };
-    let found_bytes = file.metadata().map_err(io_error)?.len();
-    let mut bytes = [0; HEADER_BYTES];
-    if found_bytes < HEADER_BYTES as u64 {
+    let found_bytes = map.bytes().len() as u64;
+    let Some(bytes) = map.bytes().first_chunk::<HEADER_BYTES>() else {
         return Err(corrupt("file is shorter than a header"));
-    }
-    file.read_exact_at(&mut bytes, 0).map_err(io_error)?;
-    let header = Header::decode(&bytes).map_err(|problem| match problem {
+    };
+    map.populate(0, HEADER_BYTES).map_err(io_error)?;
+    let header = Header::decode(bytes).map_err(|problem| match problem {
         HeaderProblem::Magic => BlockOpenError::NotABlock { path: path() },
         HeaderProblem::Version(found) => {
             BlockOpenError::Version { path: path(), part: "the format", found, supported: MAJOR_VERSION }

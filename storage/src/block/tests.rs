@@ -1,6 +1,7 @@
 //! Blocks: what is written is read, and damage is told.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -10,6 +11,8 @@ use super::format::{
 };
 use super::reader::{BlockOpenError, BlockReader, ChunkView};
 use super::writer::{BlockIdentity, BlockMeta, BlockWriteError, BlockWriter, ChunkInput};
+use crate::fs::FileSystem;
+use crate::fs::disk::Disk;
 use crate::model::{LabelSet, MatchOp, Matcher, TenantId, TimeRange};
 use crate::read::ReadError;
 
@@ -23,6 +26,10 @@ struct Chunk {
 }
 
 type Series = Vec<(LabelSet, Vec<Chunk>)>;
+
+fn disk() -> Arc<dyn FileSystem> {
+    Arc::new(Disk)
+}
 
 fn identity() -> BlockIdentity {
     BlockIdentity { id: 0xabc, tenant: TenantId::new("team-a").unwrap() }
@@ -46,15 +53,15 @@ fn add_all(writer: &mut BlockWriter, series: &Series) {
 
 fn write(directory: &Path, series: &Series, is_streaming: bool) -> BlockMeta {
     let mut writer = match is_streaming {
-        true => BlockWriter::streaming(identity(), directory).unwrap(),
-        false => BlockWriter::new(identity()),
+        true => BlockWriter::streaming(&disk(), identity(), directory).unwrap(),
+        false => BlockWriter::new(&disk(), identity()),
     };
     add_all(&mut writer, series);
     writer.finish(directory).unwrap()
 }
 
 fn open(directory: &Path) -> Result<BlockReader, BlockOpenError> {
-    BlockReader::open(&directory.join("0000000000000abc.mtb"))
+    BlockReader::open(&Disk, &directory.join("0000000000000abc.mtb"))
 }
 
 fn read_chunk(block: &BlockReader, chunk: &ChunkView) -> Result<Chunk, ReadError> {
@@ -158,7 +165,7 @@ proptest! {
     ) {
         let directory = tempfile::tempdir().unwrap();
         if series.iter().all(|(_, chunks)| chunks.is_empty()) {
-            let mut writer = BlockWriter::new(identity());
+            let mut writer = BlockWriter::new(&disk(), identity());
             add_all(&mut writer, &series);
             prop_assert!(matches!(writer.finish(directory.path()), Err(BlockWriteError::Empty)));
             prop_assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -371,7 +378,7 @@ fn chunks_larger_than_pages_are_read_and_only_their_pages_checked() {
 #[test]
 fn an_abandoned_block_leaves_no_file() {
     let directory = tempfile::tempdir().unwrap();
-    let mut writer = BlockWriter::streaming(identity(), directory.path()).unwrap();
+    let mut writer = BlockWriter::streaming(&disk(), identity(), directory.path()).unwrap();
     add_all(&mut writer, &small_series());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     drop(writer);
@@ -383,7 +390,7 @@ fn a_span_that_does_not_fit_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut series = small_series();
     series[3].1[1].max_ms = i64::from(u32::MAX) + 1;
-    let mut writer = BlockWriter::new(identity());
+    let mut writer = BlockWriter::new(&disk(), identity());
     add_all(&mut writer, &series);
     assert!(matches!(writer.finish(directory.path()), Err(BlockWriteError::SpanTooLong { .. })));
 }

@@ -8,6 +8,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3;
@@ -19,7 +20,8 @@ use super::format::{
 };
 use super::layout::block_file_name;
 use crate::coding::{crc32c, put_bytes, put_uvarint};
-use crate::fs::disk::{TemporaryFile, create_directories};
+use crate::fs::FileSystem;
+use crate::fs::temporary::TemporaryFile;
 use crate::index::format::{Group, SERIES_PER_GROUP};
 use crate::index::writer::{IndexSections, IndexWriter, SectionTooLarge, check_part};
 use crate::model::{LabelSet, TenantId};
@@ -106,6 +108,7 @@ pub(crate) enum BlockWriteError {
 /// well, once.
 #[derive(Debug)]
 pub(crate) struct BlockWriter {
+    fs: Arc<dyn FileSystem>,
     identity: BlockIdentity,
     pages: PageSink,
     index: IndexWriter,
@@ -121,8 +124,9 @@ pub(crate) struct BlockWriter {
 
 impl BlockWriter {
     /// Starts a block whose chunks are held in memory until [`BlockWriter::finish`]. For small blocks.
-    pub(crate) fn new(identity: BlockIdentity) -> Self {
+    pub(crate) fn new(fs: &Arc<dyn FileSystem>, identity: BlockIdentity) -> Self {
         Self {
+            fs: Arc::clone(fs),
             identity,
             pages: PageSink::default(),
             index: IndexWriter::default(),
@@ -142,10 +146,15 @@ impl BlockWriter {
     ///
     /// # Errors
     /// [`BlockWriteError::Io`].
-    pub(crate) fn streaming(identity: BlockIdentity, directory: &Path) -> Result<Self, BlockWriteError> {
+    pub(crate) fn streaming(
+        fs: &Arc<dyn FileSystem>,
+        identity: BlockIdentity,
+        directory: &Path,
+    ) -> Result<Self, BlockWriteError> {
         let path = directory.join(block_file_name(identity.id));
-        let file = create_file(directory, &path).map_err(|source| BlockWriteError::Io { path, source })?;
-        let mut writer = Self::new(identity);
+        let file =
+            create_file(fs, directory, &path).map_err(|source| BlockWriteError::Io { path, source })?;
+        let mut writer = Self::new(fs, identity);
         writer.pages.file = Some(file);
         Ok(writer)
     }
@@ -286,7 +295,7 @@ impl BlockWriter {
         if let Some(file) = self.pages.file.take() {
             return Ok(file);
         }
-        let mut file = create_file(directory, path)?;
+        let mut file = create_file(&self.fs, directory, path)?;
         for page in self.pages.held.drain(..) {
             file.write_all(&page)?;
         }
@@ -294,9 +303,9 @@ impl BlockWriter {
     }
 }
 
-fn create_file(directory: &Path, path: &Path) -> io::Result<TemporaryFile> {
-    create_directories(directory)?;
-    let mut file = TemporaryFile::create(path)?;
+fn create_file(fs: &Arc<dyn FileSystem>, directory: &Path, path: &Path) -> io::Result<TemporaryFile> {
+    fs.create_directories(directory)?;
+    let mut file = TemporaryFile::create(fs, path)?;
     file.write_all(&[0; HEADER_BYTES])?;
     Ok(file)
 }

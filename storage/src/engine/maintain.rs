@@ -10,7 +10,7 @@ use super::tenant::Tenant;
 use crate::block::layout::{BlockRef, Day};
 use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
-use crate::fs::disk::remove_file;
+use crate::fs::remove_durably;
 use crate::head::{FlushError, SeriesTable, write_blocks};
 use crate::wal::{WalFailure, delete_segments_below};
 
@@ -146,7 +146,7 @@ impl Storage {
             // The next try writes them again: what is there already must not fill the disk meanwhile.
             for block in &edit.add {
                 let path = block.path(&self.options.data_dir);
-                if let Err(error) = remove_file(&path) {
+                if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
                     warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
                 }
             }
@@ -164,7 +164,7 @@ impl Storage {
             tenant.publish(blocks);
         }
         maintenance.pending_wal_floor = None;
-        if let Err(error) = delete_segments_below(&self.wal_dir, wal_floor) {
+        if let Err(error) = delete_segments_below(self.fs.as_ref(), &self.wal_dir, wal_floor) {
             // Harmless: the MANIFEST says that they are not needed, the next start removes them.
             error!(%error, wal_floor, "cannot delete WAL segments");
         }
@@ -186,8 +186,15 @@ impl Storage {
                 *next_block_id += 1;
                 id
             };
-            write_blocks(&generation, &self.options.data_dir, &tenant.id, next_id, written)
-                .map_err(|error| flush_failed(&tenant, &error))?;
+            write_blocks(
+                &generation,
+                &self.fs,
+                &self.options.data_dir,
+                &tenant.id,
+                next_id,
+                written,
+            )
+            .map_err(|error| flush_failed(&tenant, &error))?;
             let blocks = written[first..]
                 .iter()
                 .map(|block| self.open_block(block))
@@ -199,7 +206,7 @@ impl Storage {
     }
 
     fn open_block(&self, block: &BlockRef) -> Result<Arc<BlockReader>, BlockOpenError> {
-        BlockReader::open(&block.path(&self.options.data_dir)).map(Arc::new)
+        BlockReader::open(self.fs.as_ref(), &block.path(&self.options.data_dir)).map(Arc::new)
     }
 
     /// Drops whole blocks whose newest sample is older than retention.
@@ -225,7 +232,7 @@ impl Storage {
             for block in blocks {
                 let path = block.path(&self.options.data_dir);
                 info!(tenant = %tenant.id, block = block.id, "block is beyond retention");
-                if let Err(error) = remove_file(&path) {
+                if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
                     error!(path = %path.display(), %error, "cannot delete a block beyond retention");
                 }
             }

@@ -28,6 +28,7 @@ pub use options::{StorageOptions, WalSync};
 use tenant::Tenant;
 
 use crate::batch::{Rejection, WriteBatch, WriteReport};
+use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
 use crate::limits::TenantLimits;
 use crate::model::TenantId;
@@ -127,6 +128,7 @@ pub struct StorageStats {
 /// The storage engine of one data directory.
 #[derive(Debug)]
 pub struct Storage {
+    fs: Arc<dyn FileSystem>,
     options: StorageOptions,
     key_seed: u64,
     /// Read by every write, written by a freeze; the number of the WAL's epoch.

@@ -17,10 +17,12 @@ use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
 use crate::block::manifest::{Manifest, ManifestError};
 use crate::block::reader::BlockReader;
-use crate::fs::lock::{DirectoryLock, LockError};
+use crate::fs::FileSystem;
+use crate::fs::disk::Disk;
+use crate::fs::lock::LockError;
 use crate::head::{HeadReplay, ReplayedTenant};
 use crate::model::TenantId;
-use crate::wal::{ReplayError, WalWriter, delete_segments_below, replay};
+use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, replay};
 
 /// Why the engine does not open.
 #[derive(Debug, thiserror::Error)]
@@ -79,19 +81,34 @@ impl Storage {
     /// # Errors
     /// [`OpenError`]. A damaged block is no error: it is left where it is, named in the log, and not served.
     pub fn open(options: StorageOptions, now_ms: i64) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(Disk), options, now_ms)
+    }
+
+    /// [`Storage::open`] on any file system.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub(crate) fn open_on(
+        fs: Arc<dyn FileSystem>,
+        options: StorageOptions,
+        now_ms: i64,
+    ) -> Result<Self, OpenError> {
         let data_dir = options.data_dir.as_path();
         let wal_dir = data_dir.join("wal");
-        std::fs::create_dir_all(&wal_dir).map_err(io_error("create", &wal_dir))?;
-        let lock = DirectoryLock::acquire(data_dir)?;
-        let (manifest, listed) = Manifest::open(data_dir)?;
-        for path in remove_unlisted(data_dir, &listed.blocks).map_err(io_error("clean", data_dir))? {
+        fs.create_directories(&wal_dir).map_err(io_error("create", &wal_dir))?;
+        let lock = fs.lock(data_dir)?;
+        let (manifest, listed) = Manifest::open(&fs, data_dir)?;
+        let removed = remove_unlisted(fs.as_ref(), data_dir, &listed.blocks);
+        for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
-        let mut blocks = open_blocks(data_dir, &listed.blocks);
-        delete_segments_below(&wal_dir, listed.wal_floor).map_err(io_error("clean", &wal_dir))?;
+        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed.blocks);
+        delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
+            .map_err(io_error("clean", &wal_dir))?;
         let mut head = HeadReplay::default();
         let head_meter = Arc::clone(head.meter());
-        let outcome = replay(&wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
+        let outcome =
+            replay(fs.as_ref(), &wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
         if head.orphan_sample_count > 0 {
             error!(
                 sample_count = head.orphan_sample_count,
@@ -99,7 +116,9 @@ impl Storage {
             );
         }
         let tenants = restore_tenants(&options, &mut blocks, head);
-        let wal = WalWriter::open(&wal_dir, outcome.next_sequence, outcome.valid_bytes, options.wal_sync)
+        let wal_options =
+            WalOptions { sync: options.wal_sync, segment_bytes_max: options.wal_segment_bytes_max };
+        let wal = WalWriter::open(&fs, &wal_dir, outcome.next_sequence, outcome.valid_bytes, wal_options)
             .map_err(io_error("open the WAL in", &wal_dir))?;
         info!(
             block_count = listed.blocks.len(),
@@ -109,6 +128,7 @@ impl Storage {
             "storage is open"
         );
         let storage = Self {
+            fs,
             key_seed: random_seed(),
             epoch: RwLock::new(1),
             wal: Arc::new(wal),
@@ -171,10 +191,14 @@ fn restore_tenants(
 }
 
 /// Opens all listed blocks in parallel; damaged ones are named in the log and left out.
-fn open_blocks(data_dir: &Path, listed: &BTreeSet<BlockRef>) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
+fn open_blocks(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    listed: &BTreeSet<BlockRef>,
+) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
     let opened: Vec<Option<(TenantId, Arc<BlockReader>)>> = listed
         .par_iter()
-        .map(|block| match BlockReader::open(&block.path(data_dir)) {
+        .map(|block| match BlockReader::open(fs, &block.path(data_dir)) {
             Ok(reader) => Some((block.tenant.clone(), Arc::new(reader))),
             Err(damage) => {
                 error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");

@@ -32,6 +32,8 @@ pub struct StorageOptions {
     pub head_bytes_max: usize,
     /// Bytes in the WAL at which the heads are flushed to blocks.
     pub wal_bytes_max: u64,
+    /// Bytes after which the WAL begins a new segment file.
+    pub wal_segment_bytes_max: u64,
     /// Age of the oldest unflushed write at which the heads are flushed to blocks.
     pub head_age_ms_max: i64,
 }
@@ -46,6 +48,7 @@ impl StorageOptions {
             tenant_limits: TenantLimitsByTenant::default(),
             head_bytes_max: 128 << 20,
             wal_bytes_max: 512 << 20,
+            wal_segment_bytes_max: 64 << 20,
             head_age_ms_max: 2 * 3_600_000,
         }
     }

@@ -29,10 +29,17 @@ pub(crate) enum LockError {
 /// Exclusive use of a data directory until dropped; the kernel releases it even if the process is killed.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    /// `None` for a directory in memory.
+    _file: Option<File>,
 }
 
 impl DirectoryLock {
+    /// The lock of a directory that no other process can see.
+    #[cfg(test)]
+    pub(super) fn of_memory() -> Self {
+        Self { _file: None }
+    }
+
     /// Locks `directory/LOCK`, creating the file but not the directory.
     ///
     /// # Errors
@@ -48,7 +55,7 @@ impl DirectoryLock {
             .open(&path)
             .map_err(io_error)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { _file: Some(file) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::Held { path }),
             Err(error) => Err(io_error(error.into())),
         }

@@ -15,6 +15,7 @@ use super::{CHUNK_SAMPLE_COUNT, Generation};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
+use crate::fs::FileSystem;
 use crate::model::{LabelSet, TenantId, TimeRange};
 use crate::read::decode_pieces;
 
@@ -46,6 +47,7 @@ pub(crate) enum FlushError {
 /// [`FlushError`]; `written` then names the complete files, which the caller has no use for.
 pub(crate) fn write_blocks(
     generation: &Generation,
+    fs: &Arc<dyn FileSystem>,
     data_dir: &Path,
     tenant: &TenantId,
     mut next_id: impl FnMut() -> u64,
@@ -72,7 +74,7 @@ pub(crate) fn write_blocks(
                     Entry::Vacant(vacant) => {
                         let block = BlockRef { tenant: tenant.clone(), day, id: next_id() };
                         let identity = BlockIdentity { id: block.id, tenant: tenant.clone() };
-                        let writer = BlockWriter::streaming(identity, &block.directory(data_dir))?;
+                        let writer = BlockWriter::streaming(fs, identity, &block.directory(data_dir))?;
                         vacant.insert((block, writer))
                     }
                 };

@@ -16,7 +16,7 @@ mod writer;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::delete_segments_below;
-pub(crate) use writer::{Lsn, WalFailure, WalWriter};
+pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
 
 #[cfg(test)]
 mod format_tests;

@@ -1,6 +1,5 @@
 //! Replay: gives the records of all segments back, in order, up to the torn tail.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use tracing::{error, warn};
 use super::format::{Record, next_frame, read_segment_header};
 use super::segment::list_segments;
 use crate::coding::{CodingError, Cursor};
-use crate::fs::disk::sync_directory;
+use crate::fs::FileSystem;
 
 /// Why the WAL cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -48,26 +47,27 @@ pub(crate) struct ReplayOutcome {
 /// # Errors
 /// [`ReplayError`] if a file cannot be read, cut or renamed.
 pub(crate) fn replay(
+    fs: &dyn FileSystem,
     directory: &Path,
     floor: u64,
     mut apply: impl FnMut(u32, Record<'_>),
 ) -> Result<ReplayOutcome, ReplayError> {
-    let segments = list_segments(directory).map_err(io_error("list", directory))?;
+    let segments = list_segments(fs, directory).map_err(io_error("list", directory))?;
     let mut outcome = ReplayOutcome { next_sequence: floor.max(1), ..ReplayOutcome::default() };
     let live: Vec<_> = segments.into_iter().filter(|(sequence, _)| *sequence >= floor).collect();
     for (position, (sequence, path)) in live.iter().enumerate() {
         outcome.next_sequence = sequence + 1;
-        let bytes = std::fs::read(path).map_err(io_error("read", path))?;
+        let bytes = fs.read(path).map_err(io_error("read", path))?;
         let (valid_bytes, damage) = replay_segment(&bytes, *sequence, &mut outcome.record_count, &mut apply);
         outcome.valid_bytes += valid_bytes as u64;
         let Some(damage) = damage else { continue };
         outcome.dropped_bytes += (bytes.len() - valid_bytes) as u64;
         let is_newest = position + 1 == live.len();
         warn!(segment = %path.display(), valid_bytes, %damage, is_newest, "WAL segment ends early");
-        truncate(path, valid_bytes as u64).map_err(io_error("cut", path))?;
+        truncate(fs, directory, path, valid_bytes as u64).map_err(io_error("cut", path))?;
         if !is_newest {
             outcome.next_sequence = live[live.len() - 1].0 + 1;
-            outcome.dropped_bytes += set_aside(directory, &live[position + 1..])?;
+            outcome.dropped_bytes += set_aside(fs, directory, &live[position + 1..])?;
             break;
         }
     }
@@ -115,25 +115,25 @@ fn replay_segment(
 }
 
 /// Cuts a segment to its valid bytes; one without a valid header goes away.
-fn truncate(path: &Path, valid_bytes: u64) -> io::Result<()> {
+fn truncate(fs: &dyn FileSystem, directory: &Path, path: &Path, valid_bytes: u64) -> io::Result<()> {
     if valid_bytes == 0 {
-        std::fs::remove_file(path)?;
+        fs.remove(path)?;
     } else {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(valid_bytes)?;
-        file.sync_all()?;
+        let file = fs.open(path)?;
+        file.set_length(valid_bytes)?;
+        file.sync_data()?;
     }
-    path.parent().map_or(Ok(()), sync_directory)
+    fs.sync_directory(directory)
 }
 
-fn set_aside(directory: &Path, segments: &[(u64, PathBuf)]) -> Result<u64, ReplayError> {
+fn set_aside(fs: &dyn FileSystem, directory: &Path, segments: &[(u64, PathBuf)]) -> Result<u64, ReplayError> {
     let mut bytes = 0;
     for (_, path) in segments {
-        bytes += std::fs::metadata(path).map_or(0, |meta| meta.len());
+        bytes += fs.length_bytes(path).unwrap_or(0);
         let aside = path.with_extension("wal.corrupt");
         error!(segment = %path.display(), aside = %aside.display(), "WAL segment after a damaged one is kept aside");
-        std::fs::rename(path, &aside).map_err(io_error("rename", path))?;
+        fs.rename(path, &aside).map_err(io_error("rename", path))?;
     }
-    sync_directory(directory).map_err(io_error("sync", directory))?;
+    fs.sync_directory(directory).map_err(io_error("sync", directory))?;
     Ok(bytes)
 }

@@ -1,11 +1,10 @@
 //! Segment files: their names, their creation, their end.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::format::segment_header;
-use crate::fs::disk::sync_directory;
+use super::format::{SEGMENT_HEADER_BYTES, segment_header};
+use crate::fs::{Existing, FileSystem, WritableFile};
 
 const SUFFIX: &str = ".wal";
 
@@ -15,41 +14,60 @@ pub(super) fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
 }
 
 /// Lists the segments of `directory` by ascending sequence number.
-pub(super) fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn list_segments(fs: &dyn FileSystem, directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let sequence =
-            name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| u64::from_str_radix(n, 16).ok());
-        if let Some(sequence) = sequence {
-            segments.push((sequence, entry.path()));
+    for entry in fs.list(directory)? {
+        let name = entry.path.file_name().and_then(|name| name.to_str());
+        let digits = name.and_then(|name| name.strip_suffix(SUFFIX));
+        if let Some(sequence) = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+            segments.push((sequence, entry.path));
         }
     }
     segments.sort_unstable();
     Ok(segments)
 }
 
-/// Creates segment `sequence` with its header, durable together with its name.
-pub(super) fn create_segment(directory: &Path, sequence: u64) -> io::Result<File> {
-    let path = segment_path(directory, sequence);
-    let mut file = OpenOptions::new().create_new(true).write(true).open(path)?;
-    file.write_all(&segment_header(sequence))?;
-    file.sync_data()?;
-    sync_directory(directory)?;
-    Ok(file)
+/// A segment that takes records.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: Box<dyn WritableFile>,
+    /// Bytes of the header and of whole records.
+    pub(super) length_bytes: u64,
+}
+
+impl Segment {
+    /// Creates segment `sequence` with its header, durable together with its name.
+    pub(super) fn create(fs: &dyn FileSystem, directory: &Path, sequence: u64) -> io::Result<Self> {
+        let file = fs.create(&segment_path(directory, sequence), Existing::Refuse)?;
+        file.write_all_at(&segment_header(sequence), 0)?;
+        file.sync_data()?;
+        fs.sync_directory(directory)?;
+        Ok(Self { file, length_bytes: SEGMENT_HEADER_BYTES as u64 })
+    }
+
+    /// Appends whole records, not durably.
+    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(records, self.length_bytes)?;
+        self.length_bytes += records.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the records durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
 }
 
 /// Deletes all segments below `floor` and returns how many bytes that freed.
 ///
 /// # Errors
 /// What the system says; some segments may be gone then, which is harmless: they were not needed.
-pub(crate) fn delete_segments_below(directory: &Path, floor: u64) -> io::Result<u64> {
+pub(crate) fn delete_segments_below(fs: &dyn FileSystem, directory: &Path, floor: u64) -> io::Result<u64> {
     let mut freed_bytes = 0;
-    for (sequence, path) in list_segments(directory)? {
+    for (sequence, path) in list_segments(fs, directory)? {
         if sequence < floor {
-            freed_bytes += std::fs::metadata(&path).map_or(0, |meta| meta.len());
-            std::fs::remove_file(&path)?;
+            freed_bytes += fs.length_bytes(&path).unwrap_or(0);
+            fs.remove(&path)?;
         }
     }
     Ok(freed_bytes)

@@ -5,8 +5,7 @@
 //! Invariants: the log's order is the order of [`WalWriter::append`]; after a failed write or sync nothing is
 //! acknowledged any more and nothing is written after the damage.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -15,15 +14,23 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::error;
 
-use super::segment::create_segment;
+use super::segment::Segment;
 use crate::engine::WalSync;
+use crate::fs::FileSystem;
 
-/// Bytes after which the next write opens a new segment.
-const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that may wait for the disk before appends wait, too.
 const PENDING_BYTES_MAX: usize = 128 << 20;
 /// Memory of the swapped buffers that is kept between writes.
 const SPARE_BYTES_MAX: usize = 8 << 20;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WalOptions {
+    /// When appends count as durable.
+    pub(crate) sync: WalSync,
+    /// Bytes after which the next write opens a new segment.
+    pub(crate) segment_bytes_max: u64,
+}
 
 /// Position in the log: bytes appended since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,17 +99,23 @@ impl WalWriter {
     ///
     /// # Errors
     /// What the system says when it creates the segment or the thread.
-    pub(crate) fn open(directory: &Path, sequence: u64, epoch_bytes: u64, sync: WalSync) -> io::Result<Self> {
-        let file = create_segment(directory, sequence)?;
+    pub(crate) fn open(
+        fs: &Arc<dyn FileSystem>,
+        directory: &Path,
+        sequence: u64,
+        epoch_bytes: u64,
+        options: WalOptions,
+    ) -> io::Result<Self> {
+        let segment = Segment::create(fs.as_ref(), directory, sequence)?;
         let state = State { sequence, epoch_bytes, ..State::default() };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new() });
         let mut thread = WriterThread {
             shared: Arc::clone(&shared),
+            fs: Arc::clone(fs),
             directory: directory.to_owned(),
-            file,
-            segment_bytes: 0,
-            sync,
+            segment,
+            options,
             unsynced_since: None,
         };
         let handle = std::thread::Builder::new().name("wal".to_owned()).spawn(move || thread.run())?;
@@ -197,10 +210,10 @@ impl Drop for WalWriter {
 
 struct WriterThread {
     shared: Arc<Shared>,
+    fs: Arc<dyn FileSystem>,
     directory: PathBuf,
-    file: File,
-    segment_bytes: u64,
-    sync: WalSync,
+    segment: Segment,
+    options: WalOptions,
     /// Since when written bytes wait for a sync in interval mode.
     unsynced_since: Option<Instant>,
 }
@@ -248,7 +261,7 @@ impl WriterThread {
 
     /// Waits for work; returns whether the interval's sync is due.
     fn wait_for_work(&self, state: &mut MutexGuard<'_, State>) -> bool {
-        match (self.sync, self.unsynced_since) {
+        match (self.options.sync, self.unsynced_since) {
             (WalSync::Interval(interval), Some(since)) => {
                 self.shared.work.wait_until(state, since + interval).timed_out()
             }
@@ -261,20 +274,19 @@ impl WriterThread {
 
     fn write(&mut self, turn: &Turn) -> io::Result<Option<u64>> {
         if !turn.bytes.is_empty() {
-            if self.segment_bytes > SEGMENT_BYTES_MAX {
+            if self.segment.length_bytes > self.options.segment_bytes_max {
                 self.next_segment()?;
             }
-            self.file.write_all(&turn.bytes)?;
-            self.segment_bytes += turn.bytes.len() as u64;
+            self.segment.append(&turn.bytes)?;
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
-        let is_due = match self.sync {
+        let is_due = match self.options.sync {
             WalSync::Group => true,
             WalSync::Interval(interval) => self.is_older_than(interval),
             WalSync::None => false,
         };
         if self.unsynced_since.is_some() && (is_due || turn.is_rotation_wanted || turn.is_closing) {
-            self.file.sync_data()?;
+            self.segment.sync()?;
             self.unsynced_since = None;
         }
         if turn.is_rotation_wanted {
@@ -288,13 +300,12 @@ impl WriterThread {
     }
 
     fn next_segment(&mut self) -> io::Result<u64> {
-        self.file.sync_data()?;
+        self.segment.sync()?;
         let mut state = self.shared.state.lock();
         state.sequence += 1;
         let sequence = state.sequence;
         drop(state);
-        self.file = create_segment(&self.directory, sequence)?;
-        self.segment_bytes = 0;
+        self.segment = Segment::create(self.fs.as_ref(), &self.directory, sequence)?;
         Ok(sequence)
     }
 
