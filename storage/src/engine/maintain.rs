@@ -134,16 +134,19 @@ impl Storage {
         let mut epoch = self.epoch.write();
         let wal_floor = self.wal.rotate()?;
         *epoch += 1;
-        let mut last_lsn = None;
+        // All of them, and before anything that may fail: what the new epoch names begins with nothing.
         for tenant in self.all_tenants() {
             tenant.freeze(survivors.remove(&tenant.number));
+        }
+        maintenance.pending_wal_floor = Some(wal_floor);
+        let mut last_lsn = None;
+        for tenant in self.all_tenants() {
             last_lsn = tenant.relog_metadata(&self.wal, *epoch)?.or(last_lsn);
         }
         drop(epoch);
         if let Some(lsn) = last_lsn {
             self.wal.wait(lsn)?;
         }
-        maintenance.pending_wal_floor = Some(wal_floor);
         Ok(())
     }
 

@@ -191,7 +191,7 @@ impl Storage {
         let tenant = self.tenant(tenant);
         let epoch = self.epoch.read();
         let active = tenant.active();
-        let resolution = active.table().resolve(batch, *epoch, tenant.limits(), |series| {
+        let resolution = active.table().resolve(batch, tenant.limits(), |series| {
             tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ())
         })?;
         let mut report = WriteReport::default();

@@ -100,6 +100,7 @@ impl Tenant {
     /// The caller holds the epoch for writing.
     pub(super) fn freeze(&self, next_table: Option<Arc<SeriesTable>>) {
         let mut state = self.state.write();
+        state.active.table().begin_epoch();
         if state.active.is_empty() && next_table.is_none() {
             return;
         }

@@ -54,19 +54,21 @@ pub(crate) fn write_blocks(
     written: &mut Vec<BlockRef>,
 ) -> Result<(), FlushError> {
     let refs = generation.series_refs();
-    let mut series: Vec<(LabelSet, u32)> = generation.table().labels(&refs).into_iter().zip(refs).collect();
-    series.par_sort_unstable();
+    let refs = generation.table().sort_by_labels(&refs);
     let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
-    for batch in series.chunks(BATCH_SERIES_COUNT) {
+    for batch in refs.chunks(BATCH_SERIES_COUNT) {
+        // A batch of labels at a time, as all of them are many times what the table takes.
+        let labels = generation.table().labels(batch);
         let encoded: Vec<Vec<SealedPart>> = batch
             .par_iter()
-            .map_init(Encoder::default, |encoder, (labels, series_ref)| {
+            .zip(&labels)
+            .map_init(Encoder::default, |encoder, (series_ref, labels)| {
                 encoder
                     .encode(generation, *series_ref)
                     .map_err(|source| FlushError::Chunk { labels: labels.clone(), source })
             })
             .collect::<Result<_, _>>()?;
-        for ((labels, _), parts) in batch.iter().zip(&encoded) {
+        for (labels, parts) in labels.iter().zip(&encoded) {
             for same_day in parts.chunk_by(|left, right| left.day == right.day) {
                 let day = same_day[0].day;
                 let (_, writer) = match writers.entry(day) {

@@ -10,6 +10,7 @@
 mod collect;
 mod flush;
 mod generation;
+mod keys;
 mod late;
 mod replay;
 mod series;

@@ -95,8 +95,9 @@ impl ReplayedTenant {
     }
 
     fn apply_series(&mut self, series: &[SeriesRecord]) -> usize {
-        for record in series {
-            self.refs.insert(record.series_ref, self.generation.table().insert(&record.labels));
+        let refs = self.generation.table().insert(series.iter().map(|record| &record.labels));
+        for (record, series_ref) in series.iter().zip(refs) {
+            self.refs.insert(record.series_ref, series_ref);
         }
         0
     }
