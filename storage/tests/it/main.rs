@@ -7,3 +7,4 @@ mod fixture;
 mod limits;
 mod model;
 mod scenarios;
+mod torture;
