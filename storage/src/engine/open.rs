@@ -106,10 +106,15 @@ impl Storage {
         let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
-        let mut head = HeadReplay::default();
+        let progress = &options.replay_progress;
+        let (head, outcome) = HeadReplay::run(|head| {
+            replay(fs.as_ref(), &wal_dir, listed.wal_floor, progress, |tenant, record| {
+                head.apply(tenant, record)
+            })
+        });
+        let outcome = outcome?;
+        progress.finish();
         let head_meter = Arc::clone(head.meter());
-        let outcome =
-            replay(fs.as_ref(), &wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
         if head.orphan_sample_count > 0 {
             error!(
                 sample_count = head.orphan_sample_count,

@@ -87,6 +87,11 @@ impl Drop for Generation {
     }
 }
 
+/// The shard of a series.
+pub(super) fn shard_of(series_ref: u32) -> usize {
+    place(series_ref).0
+}
+
 fn place(series_ref: u32) -> (usize, usize) {
     (series_ref as usize % SHARD_COUNT, series_ref as usize / SHARD_COUNT)
 }
@@ -115,21 +120,32 @@ impl Generation {
 
     /// Appends samples of any time in any order. The only way in, for live writes and for replay.
     pub(crate) fn append_samples(&self, runs: &SampleRuns<'_>) {
+        self.append_samples_of(runs, |_| true);
+    }
+
+    /// As [`Generation::append_samples`], for the series in the shards that `is_wanted` says. For replay by many
+    /// threads, of which each has shards of its own.
+    pub(crate) fn append_samples_of(&self, runs: &SampleRuns<'_>, is_wanted: impl Fn(usize) -> bool) {
         let order = order_by_shard(runs.series_refs);
         let mut grown = 0;
+        let mut sample_count = 0;
         for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
+            if !is_wanted(same_shard[0].0 as usize) {
+                continue;
+            }
             let mut shard = self.shards[same_shard[0].0 as usize].lock();
             for (_, run_index) in same_shard {
                 let run_index = *run_index as usize;
                 let (_, local_index) = place(runs.series_refs[run_index]);
                 let (series, codec) = shard.series_mut(local_index, &mut grown);
                 let (timestamps_ms, values) = runs.run(run_index);
+                sample_count += values.len();
                 for (time_ms, value) in timestamps_ms.iter().zip(values) {
                     grown += series.append(*time_ms, *value, codec);
                 }
             }
         }
-        self.account(grown, runs.values.len());
+        self.account(grown, sample_count);
     }
 
     /// Appends encoded chunks, in order. The only way in for chunks, for live writes and for replay.

@@ -9,11 +9,13 @@
 //! Format: docs/format/wal.md
 
 mod format;
+mod progress;
 mod reader;
 mod segment;
 mod writer;
 
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
+pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::delete_segments_below;
 pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
