@@ -1,10 +1,10 @@
-//! The engine's doors: open, submit and write, reader, delete, flush, maintain, close. No algorithm itself.
+//! The engine's doors: open, submit and write, reader, delete, snapshot, flush, maintain, close. No algorithm itself.
 //!
 //! Way of a write: resolve series ([`crate::head::SeriesTable`]) → log ([`crate::wal::WalWriter`]) → append
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
 //! in the MANIFEST → swap the snapshot → drop the old WAL segments.
 //!
-//! Locks, in the order in which they are taken: `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
+//! Locks, in the order in which they are taken: `snapshots` → `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
 //! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
 //! sees every logged write in the head.
 
@@ -13,6 +13,7 @@ mod maintain;
 mod open;
 mod options;
 mod plan;
+mod snapshot;
 mod tenant;
 
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
 pub use options::{StorageOptions, WalSync};
+pub use snapshot::{SnapshotError, SnapshotInfo};
 use tenant::Tenant;
 
 use crate::batch::{Rejection, WriteBatch, WriteReport};
@@ -138,6 +140,8 @@ pub struct Storage {
     wal: Arc<WalWriter>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     maintenance: Mutex<maintain::Maintenance>,
+    /// Held while a snapshot is taken: one at a time.
+    snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
     newest_ms: AtomicI64,
     /// Bytes of samples in all heads, those of running queries included.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use tracing::{error, info, warn};
 
 use super::maintain::Maintenance;
+use super::snapshot::remove_unfinished;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
@@ -103,6 +104,9 @@ impl Storage {
         for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
+        for path in remove_unfinished(fs.as_ref(), data_dir).map_err(io_error("clean", data_dir))? {
+            warn!(path = %path.display(), "removed a snapshot that was not finished");
+        }
         let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
@@ -145,6 +149,7 @@ impl Storage {
                 pending_wal_floor: None,
                 unflushed_since_ms: None,
             }),
+            snapshots: Mutex::default(),
             newest_ms: AtomicI64::new(i64::MIN),
             head_meter,
             wal_dir,

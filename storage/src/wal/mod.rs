@@ -17,7 +17,7 @@ mod writer;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
-pub(crate) use segment::delete_segments_below;
+pub(crate) use segment::{delete_segments_below, write_segment};
 pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
 
 #[cfg(test)]
