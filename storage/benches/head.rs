@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "figures are what this program is for")]
 
+#[allow(dead_code, reason = "the names of the kinds are for the codec's bench")]
 mod mix;
 
 use std::time::Instant;

@@ -131,13 +131,11 @@ mod tests {
 
     #[test]
     fn ids_come_back_at_every_size() {
-        let within = RoaringBitmap::from_sorted_iter([7 * 1500 * 3]).unwrap();
         let mut postings = Postings::default();
         let mut expected = RoaringBitmap::new();
         assert!(postings.to_bitmap().is_empty());
         for index in 0..2000_u32 {
-            let id = index * 7 * if index % 100 == 0 { 3 } else { 1 } + 70_000 * (index / 100);
-            assert!(expected.max().is_none_or(|max| max < id), "the test's own ids ascend");
+            let id = index * 7 + index / 100 * 70_000;
             postings.push(id);
             expected.insert(id);
             if index < 12 || index % 97 == 0 || (1020..1035).contains(&index) {
@@ -150,7 +148,6 @@ mod tests {
                 assert!(!postings.touches(&RoaringBitmap::from_iter([id + 1])));
             }
         }
-        assert!(!postings.touches(&within) || expected.contains(7 * 1500 * 3));
         assert!(matches!(postings, Postings::Many(_)));
     }
 }
