@@ -121,6 +121,8 @@ fn write(
                 values: &values,
                 labels: &Sets { generation, first },
                 metadata: &[],
+                histograms: &[],
+                exemplars: &[],
             };
             let outcome = storage.submit(&tenant, &batch, NOW_MS).map(|(report, _)| report);
             assert!(outcome.is_ok_and(|report| report.rejections.is_empty()), "a write was refused");

@@ -23,7 +23,9 @@ mod wal;
 #[doc(hidden)]
 pub use block::door::IndexDoor;
 
-pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
+pub use batch::{
+    ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
+};
 pub use engine::{
     Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
     StorageOptions, StorageStats, WalSync, WriteError,

@@ -3,7 +3,7 @@
 //! A flush or a dropped block after that moment changes nothing here: whatever the snapshot names stays readable
 //! until the snapshot is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 use crate::block::reader::BlockReader;
 use crate::block::view::BlockView;
 use crate::head::{Generation, SeriesTable};
-use crate::model::{METRIC_NAME, Matcher, MetricMetadata, TimeRange};
+use crate::model::{Exemplar, LabelSet, METRIC_NAME, Matcher, MetricMetadata, TimeRange};
 use crate::read::{self, ReadError, SeriesSet, Source};
 
 /// Everything one tenant has stored, as of one moment.
@@ -132,6 +132,49 @@ impl Snapshot {
             Ok(())
         })?;
         Ok(texts.into_iter().collect())
+    }
+
+    /// Finds the exemplars inside `range` of the series that satisfy all matchers: by label set, ascending by time,
+    /// what was written twice once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`]; [`ReadError::TooManyExemplars`] above `limit`.
+    pub fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<(LabelSet, Vec<Exemplar>)>, ReadError> {
+        let mut found: BTreeMap<LabelSet, Vec<Exemplar>> = BTreeMap::new();
+        let mut exemplar_count = 0;
+        let mut add = |labels: LabelSet, exemplars: &mut Vec<Exemplar>| {
+            exemplar_count += exemplars.len();
+            found.entry(labels).or_default().append(exemplars);
+            if exemplar_count > limit { Err(ReadError::TooManyExemplars { limit }) } else { Ok(()) }
+        };
+        let mut exemplars = Vec::new();
+        // They may be older or newer than the samples of their block: its span says nothing about them.
+        for block in self.blocks.iter().filter(|block| block.has_exemplars(range)) {
+            let mut cursor = block.exemplars();
+            for series_id in block.reader.select(matchers)? {
+                cursor.read(series_id, range, &mut exemplars)?;
+                if !exemplars.is_empty() {
+                    add(block.reader.labels(series_id)?, &mut exemplars)?;
+                }
+            }
+        }
+        for generation in self.generations.iter().filter(|generation| generation.exemplar_count() > 0) {
+            for series_ref in generation.table().select(matchers) {
+                generation.exemplars(series_ref, range, &mut exemplars);
+                if !exemplars.is_empty() {
+                    let labels = generation.table().labels(&[series_ref]);
+                    labels.into_iter().try_for_each(|labels| add(labels, &mut exemplars))?;
+                }
+            }
+        }
+        let mut series: Vec<_> = found.into_iter().collect();
+        series.iter_mut().for_each(|(_, exemplars)| Exemplar::merge(exemplars));
+        Ok(series)
     }
 
     /// Returns what is known about metrics, sorted by metric name.

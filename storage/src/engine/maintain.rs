@@ -91,7 +91,7 @@ impl Storage {
                 return true;
             }
             // Series without samples are worth a flush, too: it lets go of them.
-            if stats.head_sample_count == 0 && stats.head_series_count == 0 {
+            if stats.head_sample_count + stats.head_exemplar_count + stats.head_series_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
@@ -262,7 +262,8 @@ impl Storage {
     /// # Errors
     /// [`MaintainError`] if the flush fails; the WAL still has everything.
     pub fn close(&self, now_ms: i64) -> Result<(), MaintainError> {
-        if self.stats().head_sample_count > 0 {
+        let stats = self.stats();
+        if stats.head_sample_count + stats.head_exemplar_count > 0 {
             self.flush(now_ms)?;
         }
         Ok(())

@@ -13,6 +13,7 @@ mod maintain;
 mod open;
 mod options;
 mod plan;
+mod plan_sparse;
 mod snapshot;
 mod tenant;
 
@@ -115,7 +116,9 @@ pub struct StorageStats {
     pub head_series_count: usize,
     /// Samples in the heads.
     pub head_sample_count: usize,
-    /// Bytes of memory of the heads' samples.
+    /// Exemplars in the heads.
+    pub head_exemplar_count: usize,
+    /// Bytes of memory of the heads' samples and exemplars.
     pub head_bytes: usize,
     /// Bytes in the WAL since the last flush.
     pub wal_bytes: u64,
@@ -203,8 +206,9 @@ impl Storage {
             let sample_count = plan::run_range(batch, series_index).len();
             report.rejections.push(Rejection { series_index, sample_count, reason });
         }
-        let plan =
-            WritePlan::new(batch, &resolution.series_refs, self.window(tenant.limits(), now_ms), &mut report);
+        let window = self.window(tenant.limits(), now_ms);
+        let mut plan = WritePlan::new(batch, &resolution.series_refs, window, &mut report);
+        plan.add_sparse(batch, &resolution.series_refs, window, &mut report);
         let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
         let mut builder = RecordBuilder::default();
         plan.log(tenant.number, &mut builder);
@@ -249,6 +253,7 @@ impl Storage {
             stats.head_series_count += tenant.active().table().series_count();
             for generation in &snapshot.generations {
                 stats.head_sample_count += generation.sample_count();
+                stats.head_exemplar_count += generation.exemplar_count();
                 stats.head_bytes += generation.memory_bytes();
             }
             for block in snapshot.blocks.iter() {

@@ -20,6 +20,8 @@ fn write(storage: &Storage, time_ms: i64) {
         timestamps_ms: &[time_ms],
         values: &[1.0],
         labels: &labels,
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     storage.write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();

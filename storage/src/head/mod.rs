@@ -8,10 +8,13 @@
 //! Not here: durability (see `wal`), when to flush (see `engine`).
 
 mod collect;
+mod exemplars;
 mod flush;
 mod generation;
+mod histograms;
 mod keys;
 mod late;
+mod mixed;
 mod replay;
 mod series;
 mod table;
@@ -19,7 +22,9 @@ mod table;
 pub(crate) use collect::Collector;
 pub(crate) use flush::{FlushError, write_blocks};
 pub(crate) use generation::{Generation, SampleRuns};
+pub(crate) use histograms::{HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};
 pub(crate) use late::sort_late;
+pub(crate) use mixed::MixedSamples;
 pub(crate) use replay::{HeadReplay, ReplayedTenant};
 pub(crate) use series::{Codec, HeadPieces, SealedChunk, decode_micro};
 pub(crate) use table::{Resolution, SeriesTable};

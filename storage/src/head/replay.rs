@@ -15,7 +15,7 @@ use tracing::warn;
 use super::Generation;
 use super::generation::{SampleRuns, shard_of};
 use super::series::SealedChunk;
-use crate::model::{MetricMetadata, TenantId};
+use crate::model::{Exemplar, MetricMetadata, TenantId};
 use crate::wal::{ChunkRecord, Record, SamplesView, SeriesRecord};
 
 /// Samples that are handed to the appending threads at a time: small records are put together.
@@ -165,6 +165,7 @@ impl HeadReplay {
             Record::Series(series) => tenant.apply_series(&series),
             Record::Samples(view) => tenant.apply_samples(&view, &self.appenders),
             Record::Chunks(chunks) => tenant.apply_chunks(&chunks, &self.appenders),
+            Record::Exemplars(exemplars) => tenant.apply_exemplars(exemplars),
             Record::Metadata(metadata) => {
                 tenant.metadata.extend(metadata);
                 0
@@ -177,7 +178,7 @@ fn sample_count(record: &Record<'_>) -> usize {
     match record {
         Record::Samples(view) => view.values.len(),
         Record::Chunks(chunks) => chunks.iter().map(|chunk| chunk.sample_count as usize).sum(),
-        Record::Tenant(_) | Record::Series(_) | Record::Metadata(_) => 0,
+        Record::Tenant(_) | Record::Series(_) | Record::Metadata(_) | Record::Exemplars(_) => 0,
     }
 }
 
@@ -228,6 +229,19 @@ impl ReplayedTenant {
             self.hand_over(appenders, Vec::new());
         }
         orphan_count
+    }
+
+    /// Appends exemplars; those of series that the log does not name are left out, with the samples that are counted.
+    fn apply_exemplars(&mut self, mut exemplars: Vec<(u32, Exemplar)>) -> usize {
+        exemplars.retain_mut(|(number, _)| match self.numbering.get(*number) {
+            Some(series_ref) => {
+                *number = series_ref;
+                true
+            }
+            None => false,
+        });
+        self.generation.append_exemplars(&exemplars);
+        0
     }
 
     /// Hands the pending samples to the appending threads, with chunks that come after them.

@@ -68,6 +68,8 @@ impl Fixture {
             timestamps_ms: &timestamps_ms,
             values: &values,
             labels: &labels,
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         self.storage().write(tenant, &batch, NOW_MS).unwrap()

@@ -4,6 +4,7 @@
 
 mod deletes;
 mod fixture;
+mod histograms;
 mod limits;
 mod model;
 mod scenarios;

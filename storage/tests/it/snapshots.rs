@@ -34,6 +34,8 @@ fn a_snapshot_is_a_data_directory_that_answers_as_the_storage_did() {
         timestamps_ms: &[NOW_MS],
         values: &[1.0],
         labels: &vec![labels_of(9)],
+        histograms: &[],
+        exemplars: &[],
         metadata: std::slice::from_ref(&fact),
     };
     fixture.storage().write(&tenant, &metadata, NOW_MS).unwrap();
