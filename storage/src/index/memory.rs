@@ -291,13 +291,13 @@ impl Terms for MemoryIndex {
     }
 
     fn series_with_values(&self, name: &str, values: &[&str]) -> Result<RoaringBitmap, Infallible> {
-        let postings = values.iter().filter_map(|value| {
+        let mut postings = values.iter().filter_map(|value| {
             // A set of this one label is what the pair is stored as.
             let label = LabelSet::from_pairs([(name, *value)]).ok()?;
             Some(&self.pairs[self.find_pair(label.encoded())? as usize].series)
         });
         if values.len() == 1 {
-            return Ok(postings.last().map(Postings::to_bitmap).unwrap_or_default());
+            return Ok(postings.next().map(Postings::to_bitmap).unwrap_or_default());
         }
         let mut union = Union::default();
         postings.for_each(|found| found.add_to(&mut union));
