@@ -20,7 +20,7 @@ use crate::read::{self, ReadError, SeriesSet, Source};
 pub struct Snapshot {
     /// Generations of the head, oldest first.
     pub(crate) generations: Vec<Arc<Generation>>,
-    /// Blocks by ascending id: later blocks were written later.
+    /// Blocks by ascending precedence: what is in later ones was written later.
     pub(crate) blocks: Arc<[BlockView]>,
     pub(crate) metadata: Arc<Vec<MetricMetadata>>,
 }

@@ -4,27 +4,31 @@
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
 //! in the MANIFEST → swap the snapshot → drop the old WAL segments.
 //!
-//! Locks, in the order in which they are taken: `snapshots` → `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
-//! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
-//! sees every logged write in the head.
+//! Locks, in the order in which they are taken: `snapshots` or `compaction` → `maintenance` → `epoch` → a tenant's
+//! table → the WAL → a tenant's state → a shard of a generation. A write holds `epoch` for reading from resolving to
+//! appending, so a freeze sees every logged write in the head.
 
+mod compact;
+mod counters;
 mod delete;
 mod maintain;
 mod open;
 mod options;
 mod plan;
 mod plan_sparse;
+mod retention;
 mod snapshot;
 mod tenant;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub use compact::{CompactError, CompactScope};
 pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
@@ -130,6 +134,18 @@ pub struct StorageStats {
     pub block_bytes: u64,
     /// Newest sample's time, if any.
     pub newest_ms: Option<i64>,
+    /// Compactions since the start that came through.
+    pub compactions_done: u64,
+    /// Compactions since the start that failed.
+    pub compactions_failed: u64,
+    /// Bytes of blocks that compactions have replaced since the start.
+    pub compaction_input_bytes: u64,
+    /// Bytes of blocks that compactions have written since the start.
+    pub compaction_output_bytes: u64,
+    /// Blocks dropped since the start because they were too old.
+    pub blocks_dropped_by_age: u64,
+    /// Blocks dropped since the start because there were too many bytes.
+    pub blocks_dropped_by_size: u64,
 }
 
 /// The storage engine of one data directory.
@@ -143,6 +159,10 @@ pub struct Storage {
     wal: Arc<WalWriter>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     maintenance: Mutex<maintain::Maintenance>,
+    /// Held by a compaction from choosing to the commit.
+    compaction: Mutex<compact::Compaction>,
+    is_closing: AtomicBool,
+    counters: counters::Counters,
     /// Held while a snapshot is taken: one at a time.
     snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
@@ -215,6 +235,7 @@ impl Storage {
         if !builder.bytes().is_empty() {
             lsn = Some(self.wal.append(builder.bytes())?);
         }
+        tenant.last_write_ms.store(now_ms, Ordering::Relaxed);
         if let Some(newest_ms) = plan.newest_ms() {
             self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
         }
@@ -245,6 +266,12 @@ impl Storage {
         let mut stats = StorageStats {
             wal_bytes: self.wal.epoch_bytes(),
             newest_ms: (newest_ms > i64::MIN).then_some(newest_ms),
+            compactions_done: self.counters.compactions_done.load(Ordering::Relaxed),
+            compactions_failed: self.counters.compactions_failed.load(Ordering::Relaxed),
+            compaction_input_bytes: self.counters.compaction_input_bytes.load(Ordering::Relaxed),
+            compaction_output_bytes: self.counters.compaction_output_bytes.load(Ordering::Relaxed),
+            blocks_dropped_by_age: self.counters.blocks_dropped_by_age.load(Ordering::Relaxed),
+            blocks_dropped_by_size: self.counters.blocks_dropped_by_size.load(Ordering::Relaxed),
             ..StorageStats::default()
         };
         for tenant in self.all_tenants() {

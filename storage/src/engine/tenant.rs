@@ -1,7 +1,7 @@
 //! One tenant inside the engine: its series, its heads, its blocks, its metadata.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -18,7 +18,7 @@ struct TenantState {
     active: Arc<Generation>,
     /// Frozen by a flush that is not through yet.
     frozen: Option<Arc<Generation>>,
-    /// By ascending id.
+    /// By ascending precedence.
     blocks: Arc<[BlockView]>,
 }
 
@@ -35,6 +35,8 @@ pub(super) struct Tenant {
     state: RwLock<TenantState>,
     /// Finds out which series are dead.
     collector: Mutex<Collector>,
+    /// The clock at the last write.
+    pub(super) last_write_ms: AtomicI64,
     /// Sorted by metric name, each once.
     metadata: Mutex<Arc<Vec<MetricMetadata>>>,
 }
@@ -53,7 +55,7 @@ impl Tenant {
         head: ReplayedTenant,
         mut blocks: Vec<BlockView>,
     ) -> Self {
-        blocks.sort_by_key(|block| block.meta().id);
+        sort_by_precedence(&mut blocks);
         let tenant = Self {
             id,
             number,
@@ -61,6 +63,7 @@ impl Tenant {
             named_epoch: AtomicU32::new(0),
             state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
             collector: Mutex::default(),
+            last_write_ms: AtomicI64::new(i64::MIN),
             metadata: Mutex::default(),
         };
         tenant.merge_metadata(&head.metadata);
@@ -123,17 +126,19 @@ impl Tenant {
         let mut state = self.state.write();
         let mut blocks = state.blocks.to_vec();
         blocks.extend(new_blocks);
-        blocks.sort_by_key(|block| block.meta().id);
+        sort_by_precedence(&mut blocks);
         state.blocks = blocks.into();
         state.frozen = None;
     }
 
-    /// Takes the blocks with these ids out of the view; queries that hold them read on.
-    pub(super) fn remove_blocks(&self, ids: &[u64]) {
+    /// Takes the blocks with these ids out of the view and puts `added` in their place, in one step; queries that
+    /// hold them read on.
+    pub(super) fn swap_blocks(&self, ids: &[u64], added: Option<BlockView>) {
         let mut state = self.state.write();
-        let kept: Vec<_> =
-            state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
-        state.blocks = kept.into();
+        let kept = state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned();
+        let mut blocks: Vec<BlockView> = kept.chain(added).collect();
+        sort_by_precedence(&mut blocks);
+        state.blocks = blocks.into();
     }
 
     /// Puts the views in the place of those of the same blocks, in one step.
@@ -223,6 +228,11 @@ impl Tenant {
         }
         *metadata = Arc::new(merged);
     }
+}
+
+/// Later blocks win where they overlap with earlier ones.
+fn sort_by_precedence(blocks: &mut [BlockView]) {
+    blocks.sort_by_key(|block| (block.meta().precedence, block.meta().id));
 }
 
 fn find(metadata: &[MetricMetadata], metric: &str) -> Result<usize, usize> {

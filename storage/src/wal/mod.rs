@@ -9,12 +9,14 @@
 //! Format: docs/format/wal.md
 
 mod format;
+mod inspect;
 mod progress;
 mod reader;
 mod segment;
 mod writer;
 
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
+pub(crate) use inspect::{InspectedSegment, inspect};
 pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::{delete_segments_below, write_segment};

@@ -85,7 +85,7 @@ fn io_error<'p>(operation: &'static str, path: &'p Path) -> impl Fn(io::Error) -
 }
 
 /// Applies the records of one segment; returns how many bytes are valid and what stopped it, if anything.
-fn replay_segment(
+pub(super) fn replay_segment(
     bytes: &[u8],
     sequence: u64,
     record_count: &mut u64,
