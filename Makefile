@@ -50,6 +50,13 @@ fuzz-smoke:
 fuzz:
 	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
+# Memory of a hot series, of a million series that are all replaced ten times, and the time of a replay (minutes).
+.PHONY: head
+head:
+	$(CARGO) bench -p mytsdb-storage --bench head -- hot
+	$(CARGO) bench -p mytsdb-storage --bench head -- churn
+	$(CARGO) bench -p mytsdb-storage --bench head -- replay
+
 # Compares with Prometheus and VictoriaMetrics on 20 M samples each and writes docs/benchmarks.md (about 20 minutes).
 bench:
 	scripts/install-test-deps.sh bench
