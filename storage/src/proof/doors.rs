@@ -26,13 +26,14 @@ pub fn wal(input: &[u8]) {
         1 => forge::wal(bytes),
         _ => forge::wal_of_records(&bytes),
     };
-    let mut head = HeadReplay::default();
-    let Ok(answer) = read::wal(segment, true, |_, tenant, record| head.apply(tenant, record)) else { return };
+    let (head, answer) =
+        HeadReplay::run(|head| read::wal(segment, true, |_, tenant, record| head.apply(tenant, record)));
+    let Ok(answer) = answer else { return };
     assert!(answer.is_stable, "a cut segment is read without damage: {answer:?}");
     let mut columns = SampleColumns::default();
     for tenant in head.tenants.values() {
         let sources = vec![Source::Head(Arc::clone(&tenant.generation))];
-        let Ok(set) = select(&tenant.table, sources, &[], TimeRange::ALL) else { continue };
+        let Ok(set) = select(sources, &[], TimeRange::ALL) else { continue };
         for index in 0..set.len() {
             let _may_be_damaged = set.read(index, TimeRange::ALL, &mut columns);
         }

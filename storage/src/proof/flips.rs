@@ -17,7 +17,7 @@ use crate::block::tombstones::Tombstones;
 use crate::fs::FileSystem;
 use crate::fs::memory::MemoryFs;
 use crate::model::{TenantId, TimeRange};
-use crate::wal::{Record, replay};
+use crate::wal::{Record, ReplayProgress, replay};
 
 /// What became of a flip, when nothing is wrong with it.
 enum Outcome {
@@ -98,7 +98,10 @@ fn a_flipped_bit_of_a_wal_segment_shortens_it_and_is_reported() {
     let (path, bytes) = samples::longest_file(&fs, ".wal").unwrap();
     let mut records: Vec<(u32, String)> = Vec::new();
     // Text, as records borrow from the file; compared only where the damage is.
-    replay(&fs, path.parent().unwrap(), 0, |tenant, record| records.push((tenant, text(&record)))).unwrap();
+    replay(&fs, path.parent().unwrap(), 0, &ReplayProgress::default(), |tenant, record| {
+        records.push((tenant, text(&record)))
+    })
+    .unwrap();
     let ends = frame_ends(&bytes);
     assert_eq!(ends.len(), records.len());
     assert_eq!(ends.last(), Some(&bytes.len()));

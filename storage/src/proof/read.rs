@@ -14,7 +14,7 @@ use crate::chunk::ChunkDecoder;
 use crate::fs::FileSystem;
 use crate::model::{LabelSet, MatchOp, Matcher, TimeRange};
 use crate::read::ReadError;
-use crate::wal::{Record, replay};
+use crate::wal::{Record, ReplayProgress, replay};
 
 /// What blocks are asked; compiled once.
 static MATCHERS: LazyLock<Vec<Matcher>> = LazyLock::new(|| {
@@ -127,14 +127,15 @@ pub(crate) fn wal(
     let directory = Path::new(DATA_DIR).join("wal");
     let fs = alone(&directory.join("0000000000000001.wal"), bytes);
     let mut number = 0;
-    let first = replay(&fs, &directory, 0, |tenant, record| {
+    let first = replay(&fs, &directory, 0, &ReplayProgress::default(), |tenant, record| {
         visit(number, tenant, record);
         number += 1;
     })
     .map_err(|error| error.to_string())?;
     let mut is_stable = true;
     if is_read_twice {
-        let second = replay(&fs, &directory, 0, |_, _| {}).map_err(|error| error.to_string())?;
+        let second = replay(&fs, &directory, 0, &ReplayProgress::default(), |_, _| {})
+            .map_err(|error| error.to_string())?;
         is_stable = second.dropped_bytes == 0 && second.record_count == first.record_count;
     }
     Ok(WalAnswer { record_count: first.record_count, dropped_bytes: first.dropped_bytes, is_stable })
