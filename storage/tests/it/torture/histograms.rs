@@ -40,7 +40,7 @@ pub(super) fn histogram(id: u32, counter: u64, random: &mut Random) -> Histogram
         reset_hint: *random.pick(&[ResetHint::Unknown, ResetHint::NotReset, ResetHint::Gauge]),
         start_ms: random.one_in(3).then_some(1_600_000_000_000 + counter as i64),
         count: in_buckets + random.below(3) as f64,
-        sum: if random.one_in(30) { f64::from_bits(0x7ff0_0000_0000_0002) } else { counter as f64 * 0.75 },
+        sum: if random.one_in(30) { f64::from_bits(0x7ff8_0000_dead_beef) } else { counter as f64 * 0.75 },
         zero_count,
         positive_counts,
         negative_counts,
