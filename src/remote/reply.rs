@@ -111,8 +111,7 @@ impl IntoResponse for Outcome {
             return (StatusCode::NO_CONTENT, headers).into_response();
         }
         let is_limit = |reason: &RejectReason| matches!(reason, RejectReason::SeriesLimit { .. });
-        let is_only_limited =
-            self.histogram_count == 0 && self.report.rejections.iter().all(|one| is_limit(&one.reason));
+        let is_only_limited = self.report.rejections.iter().all(|one| is_limit(&one.reason));
         let status = if is_only_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST };
         (status, headers, self.refused_text()).into_response()
     }
