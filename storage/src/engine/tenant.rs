@@ -1,12 +1,13 @@
 //! One tenant inside the engine: its series, its heads, its blocks, its metadata.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::metadata;
 use crate::block::view::BlockView;
-use crate::head::{Generation, ReplayedTenant, SeriesTable};
+use crate::head::{Collector, Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
 use crate::model::{LabelSet, MetricMetadata, TenantId};
 use crate::snapshot::Snapshot;
@@ -30,11 +31,11 @@ pub(super) struct Tenant {
     /// The tenant's number in the WAL of this process.
     pub(super) number: u32,
     limits: TenantLimits,
-    /// The tenant's series.
-    pub(super) table: Arc<SeriesTable>,
     /// WAL epoch that names the tenant.
     named_epoch: AtomicU32,
     state: RwLock<TenantState>,
+    /// Finds out which series are dead.
+    collector: Mutex<Collector>,
     /// The clock at the last write.
     pub(super) last_write_ms: AtomicI64,
     /// Sorted by metric name, each once.
@@ -43,8 +44,8 @@ pub(super) struct Tenant {
 
 impl Tenant {
     /// Creates a tenant without data.
-    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits) -> Self {
-        Self::restored(id, number, limits, ReplayedTenant::default(), Vec::new())
+    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits, meter: Arc<AtomicUsize>) -> Self {
+        Self::restored(id, number, limits, ReplayedTenant::new(meter), Vec::new())
     }
 
     /// Creates a tenant from what was on disk.
@@ -60,9 +61,9 @@ impl Tenant {
             id,
             number,
             limits,
-            table: head.table,
             named_epoch: AtomicU32::new(0),
             state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
+            collector: Mutex::default(),
             last_write_ms: AtomicI64::new(i64::MIN),
             metadata: Mutex::default(),
         };
@@ -77,12 +78,7 @@ impl Tenant {
 
     /// The view of a tenant that does not exist.
     pub(super) fn empty_snapshot() -> Snapshot {
-        Snapshot {
-            table: Arc::default(),
-            generations: Vec::new(),
-            blocks: Arc::new([]),
-            metadata: Arc::default(),
-        }
+        Snapshot { generations: Vec::new(), blocks: Arc::new([]), metadata: Arc::default() }
     }
 
     /// The view of now.
@@ -90,7 +86,7 @@ impl Tenant {
         let metadata = Arc::clone(&self.metadata.lock());
         let state = self.state.read();
         let generations = state.frozen.iter().chain([&state.active]).cloned().collect();
-        Snapshot { table: Arc::clone(&self.table), generations, blocks: Arc::clone(&state.blocks), metadata }
+        Snapshot { generations, blocks: Arc::clone(&state.blocks), metadata }
     }
 
     /// The generation that takes writes. The caller holds the epoch.
@@ -98,12 +94,26 @@ impl Tenant {
         Arc::clone(&self.state.read().active)
     }
 
-    /// Freezes the active generation if it has samples. The caller holds the epoch for writing.
-    pub(super) fn freeze(&self) {
+    /// Prepares a freeze: the series that the next generation begins with, if dead ones are to be left behind.
+    /// Takes its time, so nobody should be kept waiting meanwhile.
+    pub(super) fn collect_dead_series(&self, now_ms: i64) -> Option<Arc<SeriesTable>> {
+        self.collector.lock().survivors(&self.active(), now_ms)
+    }
+
+    /// Freezes the active generation if it has samples; `next_table` takes the place of its table in the next.
+    /// The caller holds the epoch for writing.
+    pub(super) fn freeze(&self, next_table: Option<Arc<SeriesTable>>) {
         let mut state = self.state.write();
-        if !state.active.is_empty() {
+        state.active.table().begin_epoch();
+        if state.active.is_empty() && next_table.is_none() {
+            return;
+        }
+        let table = next_table.unwrap_or_else(|| Arc::clone(state.active.table()));
+        let next = Arc::new(state.active.successor(table));
+        let previous = std::mem::replace(&mut state.active, next);
+        if !previous.is_empty() {
             debug_assert!(state.frozen.is_none(), "one flush at a time");
-            state.frozen = Some(std::mem::take(&mut state.active));
+            state.frozen = Some(previous);
         }
     }
 
@@ -163,28 +173,25 @@ impl Tenant {
         }
     }
 
-    /// Logs and keeps facts about metrics that are new; `None` if none is.
+    /// Logs and keeps facts about metrics that are new; returns the position in the log, if any, and how many facts
+    /// found no room.
     pub(super) fn log_metadata(
         &self,
         wal: &WalWriter,
         epoch: u32,
-        metadata: &[MetricMetadata],
-    ) -> Result<Option<Lsn>, WalFailure> {
-        if metadata.is_empty() {
-            return Ok(None);
+        given: &[MetricMetadata],
+    ) -> Result<(Option<Lsn>, usize), WalFailure> {
+        if given.is_empty() {
+            return Ok((None, 0));
         }
         let known = Arc::clone(&self.metadata.lock());
-        let fresh: Vec<MetricMetadata> = metadata
-            .iter()
-            .filter(|fact| find(&known, &fact.metric).is_err() || known.binary_search(fact).is_err())
-            .cloned()
-            .collect();
-        if fresh.is_empty() {
-            return Ok(None);
+        let admitted = metadata::admit(&known, given);
+        if admitted.fresh.is_empty() {
+            return Ok((None, admitted.refused_count));
         }
-        let lsn = self.append_metadata(wal, epoch, &fresh)?;
-        self.merge_metadata(&fresh);
-        Ok(Some(lsn))
+        let lsn = self.append_metadata(wal, epoch, &admitted.fresh)?;
+        self.merge_metadata(&admitted.fresh);
+        Ok((Some(lsn), admitted.refused_count))
     }
 
     fn append_metadata(
@@ -208,24 +215,17 @@ impl Tenant {
         self.append_metadata(wal, epoch, &known).map(Some)
     }
 
+    /// Keeps facts that were logged, as far as the limits allow: another write may have taken the room meanwhile.
     fn merge_metadata(&self, facts: &[MetricMetadata]) {
-        let mut metadata = self.metadata.lock();
-        let mut merged = metadata.as_ref().clone();
-        for fact in facts {
-            match find(&merged, &fact.metric) {
-                Ok(position) => merged[position] = fact.clone(),
-                Err(position) => merged.insert(position, fact.clone()),
-            }
+        let mut known = self.metadata.lock();
+        let admitted = metadata::admit(&known, facts);
+        if !admitted.fresh.is_empty() {
+            *known = Arc::new(metadata::merged(&known, admitted.fresh));
         }
-        *metadata = Arc::new(merged);
     }
 }
 
 /// Later blocks win where they overlap with earlier ones.
 fn sort_by_precedence(blocks: &mut [BlockView]) {
     blocks.sort_by_key(|block| (block.meta().precedence, block.meta().id));
-}
-
-fn find(metadata: &[MetricMetadata], metric: &str) -> Result<usize, usize> {
-    metadata.binary_search_by(|fact| fact.metric.as_str().cmp(metric))
 }
