@@ -8,6 +8,8 @@
 //! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
 //! sees every logged write in the head.
 
+#[cfg(test)]
+mod faults;
 mod maintain;
 mod open;
 mod options;

@@ -1,6 +1,6 @@
 //! A file system in memory, which can be full, and which writes down what is done to it.
 //!
-//! The log of [`MemoryFs::record`] is what crash images are built from: the disks that a power cut may leave.
+//! The log of [`MemoryFs::record`] is what [`super::crash`] builds the disks from that a power cut may leave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -132,9 +132,17 @@ impl MemoryFs {
         self.state.lock().capacity_bytes = capacity_bytes;
     }
 
-    /// Begins to write down what is done.
+    /// Begins to write down what is done, from a state that counts as durable.
     pub(crate) fn record(&self) {
-        self.state.lock().log = Some(Vec::new());
+        let mut state = self.state.lock();
+        let mut log: Vec<Event> = state.directories.iter().cloned().map(Event::Directory).collect();
+        for (path, id) in &state.names {
+            log.push(Event::Create(path.clone(), *id));
+            log.push(Event::Write(*id, 0, state.files[id].to_vec()));
+            log.push(Event::SyncFile(*id));
+        }
+        log.extend(state.directories.iter().cloned().map(Event::SyncDirectory));
+        state.log = Some(log);
     }
 
     /// Writes down a remark, if anything is written down.
@@ -147,17 +155,14 @@ impl MemoryFs {
         self.state.lock().log.clone().unwrap_or_default()
     }
 
-    /// A file system with these directories and files.
-    pub(crate) fn with(
+    /// A file system with these directories, names and files.
+    pub(super) fn with(
         directories: BTreeSet<PathBuf>,
-        files: impl IntoIterator<Item = (PathBuf, Arc<Vec<u8>>)>,
+        names: BTreeMap<PathBuf, FileId>,
+        files: HashMap<FileId, Arc<Vec<u8>>>,
     ) -> Self {
-        let mut state = State { directories, ..State::default() };
-        for (path, bytes) in files {
-            state.names.insert(path, state.next_id);
-            state.files.insert(state.next_id, bytes);
-            state.next_id += 1;
-        }
+        let next_id = files.keys().max().map_or(0, |id| id + 1);
+        let state = State { directories, names, files, next_id, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -174,6 +179,12 @@ impl MemoryFs {
         state.next_id += 1;
         state.names.insert(path.to_owned(), id);
         state.files.insert(id, Arc::new(bytes));
+    }
+
+    /// All files with their bytes.
+    pub(crate) fn contents(&self) -> Vec<(PathBuf, Arc<Vec<u8>>)> {
+        let state = self.state.lock();
+        state.names.iter().map(|(path, id)| (path.clone(), Arc::clone(&state.files[id]))).collect()
     }
 
     /// All files with their lengths.

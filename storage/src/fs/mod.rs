@@ -4,13 +4,14 @@
 //! break calls where no real disk lets them. Nothing else in this crate calls `std::fs`.
 //! Not here: any format. What the bytes mean is known to `wal` and `block`.
 
+#[cfg(test)]
+pub(crate) mod crash;
 pub(crate) mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
 pub(crate) mod lock;
 pub(crate) mod mapped;
 #[cfg(test)]
-#[allow(dead_code, reason = "for crash images, which come next")]
 pub(crate) mod memory;
 pub(crate) mod temporary;
 #[cfg(test)]
