@@ -25,7 +25,8 @@ pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
 pub use engine::{
-    Commit, MaintainError, OpenError, Storage, StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
+    WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

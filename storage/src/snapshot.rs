@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use crate::block::reader::BlockReader;
+use crate::block::view::BlockView;
 use crate::head::{Generation, SeriesTable};
 use crate::model::{METRIC_NAME, Matcher, MetricMetadata, TimeRange};
 use crate::read::{self, ReadError, SeriesSet, Source};
@@ -21,7 +22,7 @@ pub struct Snapshot {
     /// Generations of the head, oldest first.
     pub(crate) generations: Vec<Arc<Generation>>,
     /// Blocks by ascending id: later blocks were written later.
-    pub(crate) blocks: Arc<[Arc<BlockReader>]>,
+    pub(crate) blocks: Arc<[BlockView]>,
     pub(crate) metadata: Arc<Vec<MetricMetadata>>,
 }
 
@@ -49,7 +50,7 @@ pub struct Cardinality {
 impl Snapshot {
     /// The sources that may have samples inside `range`, in order of precedence.
     fn sources(&self, range: TimeRange) -> Vec<Source> {
-        let mut blocks: Vec<&Arc<BlockReader>> = self
+        let mut blocks: Vec<&BlockView> = self
             .blocks
             .iter()
             .filter(|block| range.overlaps_span(block.meta().min_ms, block.meta().max_ms))
@@ -64,7 +65,7 @@ impl Snapshot {
         if by_time.windows(2).all(|pair| pair[0].meta().max_ms < pair[1].meta().min_ms) {
             blocks = by_time;
         }
-        let blocks = blocks.into_iter().map(|block| Source::Block(Arc::clone(block)));
+        let blocks = blocks.into_iter().map(|block| Source::Block(block.clone()));
         let heads = self.generations.iter().filter(|generation| !generation.is_empty());
         blocks.chain(heads.map(|generation| Source::Head(Arc::clone(generation)))).collect()
     }
@@ -124,8 +125,8 @@ impl Snapshot {
             let ids = RoaringBitmap::from_sorted_iter(series_ids.iter().copied()).unwrap_or_default();
             match &sources[source_index] {
                 Source::Block(block) => {
-                    let is_all = matchers.is_empty();
-                    texts.extend(from_block(block, (!is_all).then_some(&ids))?);
+                    let is_all = matchers.is_empty() && block.tombstones.is_none();
+                    texts.extend(from_block(&block.reader, (!is_all).then_some(&ids))?);
                 }
                 Source::Head(_) => texts.extend(from_table(&self.table, Some(&ids))),
             }

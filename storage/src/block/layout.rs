@@ -1,10 +1,11 @@
-//! Where blocks lie: `<data>/tenants/<tenant>/blocks/<YYYY-MM-DD>/<id as 16 hex digits>.mtb`.
+//! Where blocks lie: `<data>/tenants/<tenant>/blocks/<YYYY-MM-DD>/<id as 16 hex digits>.mtb`, and beside them what was
+//! deleted from them: `<id>.<generation as 8 hex digits>.tomb`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::manifest::ManifestState;
 use crate::fs::temporary::TEMPORARY_ENDING;
 use crate::fs::{Entry, FileSystem, list_or_empty, remove_durably};
 use crate::model::TenantId;
@@ -12,6 +13,8 @@ use crate::model::TenantId;
 const DAY_MS: i64 = 86_400_000;
 /// Ending of block files.
 const BLOCK_ENDING: &str = "mtb";
+/// Ending of tombstone files.
+const TOMBSTONE_ENDING: &str = "tomb";
 
 /// A UTC day, counted from 1970-01-01. Shown as `YYYY-MM-DD`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +88,11 @@ impl BlockRef {
     pub(crate) fn path(&self, data_dir: &Path) -> PathBuf {
         self.directory(data_dir).join(block_file_name(self.id))
     }
+
+    /// The file of a generation of the block's tombstones.
+    pub(crate) fn tombstone_path(&self, data_dir: &Path, generation: u64) -> PathBuf {
+        self.directory(data_dir).join(format!("{:016x}.{generation:08x}.{TOMBSTONE_ENDING}", self.id))
+    }
 }
 
 /// The name of a block's file.
@@ -96,16 +104,17 @@ fn tenants(data_dir: &Path) -> PathBuf {
     data_dir.join("tenants")
 }
 
-/// Deletes what a crash has left: unfinished files, and blocks that are not `listed`. Returns the deleted paths.
+/// Deletes what a crash has left: unfinished files, and blocks and tombstones that `listed` does not name. Returns the
+/// deleted paths.
 ///
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn remove_unlisted(
     fs: &dyn FileSystem,
     data_dir: &Path,
-    listed: &BTreeSet<BlockRef>,
+    listed: &ManifestState,
 ) -> io::Result<Vec<PathBuf>> {
-    let kept: BTreeSet<PathBuf> = listed.iter().map(|block| block.path(data_dir)).collect();
+    let kept = listed.files(data_dir);
     let mut removed = Vec::new();
     let mut directories = vec![tenants(data_dir)];
     for entry in list_or_empty(fs, data_dir)? {
@@ -118,7 +127,8 @@ pub(crate) fn remove_unlisted(
             if is_directory {
                 directories.push(path);
             } else if has_ending(&path, TEMPORARY_ENDING)
-                || has_ending(&path, BLOCK_ENDING) && !kept.contains(&path)
+                || (has_ending(&path, BLOCK_ENDING) || has_ending(&path, TOMBSTONE_ENDING))
+                    && !kept.contains(&path)
             {
                 removed.push(path);
             }
@@ -154,6 +164,7 @@ fn has_ending(path: &Path, ending: &str) -> bool {
 mod tests {
     use super::*;
     use crate::fs::disk::Disk;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn days_are_written_as_calendar_dates() {
@@ -191,15 +202,21 @@ mod tests {
         let unfinished = kept.path(data.path()).with_extension("mtb.tmp");
         let manifest = data.path().join("MANIFEST.tmp");
         let foreign = kept.directory(data.path()).join("notes.txt");
-        for path in [&kept.path(data.path()), &lost.path(data.path()), &unfinished, &manifest, &foreign] {
+        let tombstones = |generation| kept.tombstone_path(data.path(), generation);
+        let left = [kept.path(data.path()), tombstones(3), foreign];
+        let mut lost = vec![lost.path(data.path()), tombstones(2), tombstones(4), unfinished, manifest];
+        for path in left.iter().chain(&lost) {
             std::fs::write(path, b"x").unwrap();
         }
-        let mut removed = remove_unlisted(&Disk, data.path(), &BTreeSet::from([kept.clone()])).unwrap();
+        let listed = ManifestState {
+            blocks: BTreeSet::from([kept.clone()]),
+            tombstones: BTreeMap::from([(kept.clone(), 3)]),
+            ..ManifestState::default()
+        };
+        let mut removed = remove_unlisted(&Disk, data.path(), &listed).unwrap();
         removed.sort();
-        let mut expected = vec![lost.path(data.path()), unfinished, manifest];
-        expected.sort();
-        assert_eq!(removed, expected);
-        assert!(kept.path(data.path()).exists() && foreign.exists());
-        assert!(!lost.path(data.path()).exists());
+        lost.sort();
+        assert_eq!(removed, lost);
+        assert!(left.iter().all(|path| path.exists()) && !lost.iter().any(|path| path.exists()));
     }
 }

@@ -8,7 +8,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,9 @@ use crate::model::TenantId;
 /// Name of the file in the data directory.
 const FILE_NAME: &str = "MANIFEST";
 const MAGIC: &[u8; 4] = b"MTSM";
-const VERSION: u16 = 1;
+/// The version that is written. Version 1, whose records have no tombstones, is read and replaced.
+const VERSION: u16 = 2;
+const VERSION_WITHOUT_TOMBSTONES: u16 = 1;
 /// Magic, version, reserved.
 const HEADER_BYTES: usize = 8;
 /// Length and checksum before each payload.
@@ -93,10 +95,23 @@ pub(crate) enum ManifestError {
 pub(crate) struct ManifestState {
     /// The blocks that count.
     pub(crate) blocks: BTreeSet<BlockRef>,
+    /// Which generation of a block's tombstones counts; blocks from which nothing was deleted are not in it.
+    pub(crate) tombstones: BTreeMap<BlockRef, u64>,
     /// The next block's sequence number.
     pub(crate) next_id: u64,
     /// The first WAL segment that is still needed.
     pub(crate) wal_floor: u64,
+}
+
+impl ManifestState {
+    /// The files of blocks and tombstones that count.
+    pub(crate) fn files(&self, data_dir: &Path) -> BTreeSet<PathBuf> {
+        let blocks = self.blocks.iter().map(|block| block.path(data_dir));
+        let tombstones = self.tombstones.iter();
+        blocks
+            .chain(tombstones.map(|(block, generation)| block.tombstone_path(data_dir, *generation)))
+            .collect()
+    }
 }
 
 /// A change, committed as a whole or not at all.
@@ -106,6 +121,8 @@ pub(crate) struct ManifestEdit {
     pub(crate) add: Vec<BlockRef>,
     /// Blocks that count no more.
     pub(crate) del: Vec<BlockRef>,
+    /// Blocks with the generation of tombstones that counts from now on; the files must be durable.
+    pub(crate) tombstones: Vec<(BlockRef, u64)>,
     /// The next block's sequence number, if it grows.
     pub(crate) next_id: Option<u64>,
     /// The first WAL segment that is still needed, if it changes.
@@ -151,7 +168,11 @@ impl Manifest {
             }
             Err(source) => return Err(ManifestError::Io { action: "read", path, source }),
         };
-        let (state, whole_bytes) = replay(&path, &bytes)?;
+        let Replayed { state, whole_bytes, version } = replay(&path, &bytes)?;
+        if version != VERSION {
+            tracing::info!(path = %path.display(), version, "manifest of an older version is replaced");
+            return Ok((Self::create(fs, path, state.clone())?, state));
+        }
         let io_error = |action| {
             let path = path.clone();
             move |source| ManifestError::Io { action, path, source }
@@ -253,6 +274,7 @@ fn apply(state: &mut ManifestState, edit: &ManifestEdit) -> Result<(), (&'static
         if !state.blocks.remove(block) {
             return Err(("deletes a block that is not listed", block.clone()));
         }
+        state.tombstones.remove(block);
     }
     for block in &edit.add {
         if !state.blocks.insert(block.clone()) {
@@ -261,13 +283,29 @@ fn apply(state: &mut ManifestState, edit: &ManifestEdit) -> Result<(), (&'static
         // Ids are never given twice, even if an edit forgets to say so.
         state.next_id = state.next_id.max(block.id.saturating_add(1));
     }
+    for (block, generation) in &edit.tombstones {
+        if !state.blocks.contains(block) {
+            return Err(("deletes from a block that is not listed", block.clone()));
+        }
+        // A generation is never given twice: its file may be left over from before.
+        if state.tombstones.insert(block.clone(), *generation).unwrap_or(0) >= *generation {
+            return Err(("gives a block tombstones that are not newer", block.clone()));
+        }
+    }
     state.next_id = state.next_id.max(edit.next_id.unwrap_or(0));
     state.wal_floor = edit.wal_floor.unwrap_or(state.wal_floor);
     Ok(())
 }
 
-/// Replays a file: the state, and how many bytes of it are whole records.
-fn replay(path: &Path, bytes: &[u8]) -> Result<(ManifestState, usize), ManifestError> {
+/// What a file says.
+struct Replayed {
+    state: ManifestState,
+    /// How many bytes of the file are whole records.
+    whole_bytes: usize,
+    version: u16,
+}
+
+fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed, ManifestError> {
     let corrupt = |offset: usize, reason| ManifestError::Corrupt {
         path: path.to_owned(),
         offset: offset as u64,
@@ -277,27 +315,27 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<(ManifestState, usize), ManifestE
     if header.take(MAGIC.len()).ok() != Some(MAGIC) {
         return Err(corrupt(0, "file does not begin with MTSM"));
     }
-    match header.u16() {
-        Ok(VERSION) => {}
+    let version = match header.u16() {
+        Ok(version @ (VERSION | VERSION_WITHOUT_TOMBSTONES)) => version,
         Ok(found) => {
             return Err(ManifestError::Version { path: path.to_owned(), found, supported: VERSION });
         }
         Err(_) => return Err(corrupt(MAGIC.len(), "header ends early")),
-    }
+    };
     let mut state = ManifestState::default();
     let mut position = HEADER_BYTES;
     loop {
         let rest = bytes.get(position..).ok_or_else(|| corrupt(0, "header ends early"))?;
         if rest.is_empty() {
-            return Ok((state, position));
+            return Ok(Replayed { state, whole_bytes: position, version });
         }
         let Some((payload, length)) = record(rest) else {
-            if holds_record_later(rest) {
+            if holds_record_later(rest, version) {
                 return Err(corrupt(position, "a damaged record has whole ones behind it"));
             }
-            return Ok((state, position));
+            return Ok(Replayed { state, whole_bytes: position, version });
         };
-        let edit = decode_edit(payload).map_err(|_| corrupt(position, "record is malformed"))?;
+        let edit = decode_edit(payload, version).map_err(|_| corrupt(position, "record is malformed"))?;
         apply(&mut state, &edit).map_err(|(problem, _)| corrupt(position, problem))?;
         position = position.saturating_add(length);
     }
@@ -318,10 +356,10 @@ fn record(bytes: &[u8]) -> Option<(&[u8], usize)> {
 
 /// Returns whether a whole record begins anywhere behind the first byte. After a crash there is none: each record is
 /// synced before the next is begun. If there is one, committed records would be lost by cutting the file.
-fn holds_record_later(bytes: &[u8]) -> bool {
+fn holds_record_later(bytes: &[u8], version: u16) -> bool {
     (1..bytes.len())
         .filter_map(|start| record(bytes.get(start..)?))
-        .any(|(payload, _)| decode_edit(payload).is_ok())
+        .any(|(payload, _)| decode_edit(payload, version).is_ok())
 }
 
 fn encode_file(state: &ManifestState) -> Vec<u8> {
@@ -331,6 +369,7 @@ fn encode_file(state: &ManifestState) -> Vec<u8> {
     let edit = ManifestEdit {
         add: state.blocks.iter().cloned().collect(),
         del: Vec::new(),
+        tombstones: state.tombstones.iter().map(|(block, generation)| (block.clone(), *generation)).collect(),
         next_id: Some(state.next_id),
         wal_floor: Some(state.wal_floor),
     };
@@ -346,24 +385,35 @@ fn put_record(out: &mut Vec<u8>, edit: &ManifestEdit) {
     }
     for blocks in [&edit.add, &edit.del] {
         put_uvarint(&mut payload, blocks.len() as u64);
-        for block in blocks {
-            put_bytes(&mut payload, block.tenant.as_str().as_bytes());
-            put_ivarint(&mut payload, block.day.number());
-            put_uvarint(&mut payload, block.id);
-        }
+        blocks.iter().for_each(|block| put_block(&mut payload, block));
+    }
+    put_uvarint(&mut payload, edit.tombstones.len() as u64);
+    for (block, generation) in &edit.tombstones {
+        put_block(&mut payload, block);
+        put_uvarint(&mut payload, *generation);
     }
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(&crc32c(&payload).to_le_bytes());
     out.extend_from_slice(&payload);
 }
 
-fn decode_edit(payload: &[u8]) -> Result<ManifestEdit, CodingError> {
+fn put_block(out: &mut Vec<u8>, block: &BlockRef) {
+    put_bytes(out, block.tenant.as_str().as_bytes());
+    put_ivarint(out, block.day.number());
+    put_uvarint(out, block.id);
+}
+
+fn decode_edit(payload: &[u8], version: u16) -> Result<ManifestEdit, CodingError> {
     let mut cursor = Cursor::new(payload);
     let edit = ManifestEdit {
         next_id: decode_option(&mut cursor)?,
         wal_floor: decode_option(&mut cursor)?,
         add: decode_blocks(&mut cursor)?,
         del: decode_blocks(&mut cursor)?,
+        tombstones: match version {
+            VERSION_WITHOUT_TOMBSTONES => Vec::new(),
+            _ => decode_tombstones(&mut cursor)?,
+        },
     };
     if !cursor.is_at_end() {
         return Err(cursor.error("record has bytes left over"));
@@ -383,13 +433,18 @@ fn decode_option(cursor: &mut Cursor<'_>) -> Result<Option<u64>, CodingError> {
 
 fn decode_blocks(cursor: &mut Cursor<'_>) -> Result<Vec<BlockRef>, CodingError> {
     let count = cursor.count(3)?;
-    let mut blocks = Vec::with_capacity(count);
-    for _ in 0..count {
-        let tenant = TenantId::new(cursor.text()?).map_err(|_| cursor.error("tenant name is not valid"))?;
-        let day = Day::from_number(cursor.ivarint()?);
-        blocks.push(BlockRef { tenant, day, id: cursor.uvarint()? });
-    }
-    Ok(blocks)
+    (0..count).map(|_| decode_block(cursor)).collect()
+}
+
+fn decode_tombstones(cursor: &mut Cursor<'_>) -> Result<Vec<(BlockRef, u64)>, CodingError> {
+    let count = cursor.count(4)?;
+    (0..count).map(|_| Ok((decode_block(cursor)?, cursor.uvarint()?))).collect()
+}
+
+fn decode_block(cursor: &mut Cursor<'_>) -> Result<BlockRef, CodingError> {
+    let tenant = TenantId::new(cursor.text()?).map_err(|_| cursor.error("tenant name is not valid"))?;
+    let day = Day::from_number(cursor.ivarint()?);
+    Ok(BlockRef { tenant, day, id: cursor.uvarint()? })
 }
 
 #[cfg(test)]

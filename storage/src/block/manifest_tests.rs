@@ -17,6 +17,9 @@ fn edits() -> Vec<ManifestEdit> {
         ManifestEdit { add: vec![block(1)], wal_floor: Some(3), ..ManifestEdit::default() },
         ManifestEdit { add: vec![block(2), block(3)], next_id: Some(9), ..ManifestEdit::default() },
         ManifestEdit { add: vec![block(9)], del: vec![block(1), block(2)], ..ManifestEdit::default() },
+        ManifestEdit { tombstones: vec![(block(3), 1), (block(9), 1)], ..ManifestEdit::default() },
+        ManifestEdit { tombstones: vec![(block(3), 4)], ..ManifestEdit::default() },
+        ManifestEdit { add: vec![block(8)], del: vec![block(9)], ..ManifestEdit::default() },
         ManifestEdit { wal_floor: Some(7), ..ManifestEdit::default() },
     ]
 }
@@ -40,7 +43,8 @@ fn commits_survive_reopening() {
     let (manifest, state) = open(data.path()).unwrap();
     assert_eq!(state, history.last().unwrap().1);
     assert_eq!(manifest.state(), &state);
-    assert_eq!(state.blocks, BTreeSet::from([block(3), block(9)]));
+    assert_eq!(state.blocks, BTreeSet::from([block(3), block(8)]));
+    assert_eq!(state.tombstones, BTreeMap::from([(block(3), 4)]));
     assert_eq!((state.next_id, state.wal_floor), (10, 7));
 }
 
@@ -100,8 +104,37 @@ fn impossible_edits_are_refused_and_change_nothing() {
     assert!(matches!(manifest.commit(twice), Err(ManifestError::Edit { .. })));
     let unknown = ManifestEdit { del: vec![block(5)], ..ManifestEdit::default() };
     assert!(matches!(manifest.commit(unknown), Err(ManifestError::Edit { .. })));
+    let tombstones = |id, generation| ManifestEdit {
+        tombstones: vec![(block(id), generation)],
+        ..ManifestEdit::default()
+    };
+    assert!(matches!(manifest.commit(tombstones(5, 1)), Err(ManifestError::Edit { .. })));
+    assert!(matches!(manifest.commit(tombstones(1, 0)), Err(ManifestError::Edit { .. })));
     assert_eq!(manifest.state(), &before);
-    assert_eq!(open(data.path()).unwrap().1, before);
+    manifest.commit(tombstones(1, 2)).unwrap();
+    assert!(matches!(manifest.commit(tombstones(1, 2)), Err(ManifestError::Edit { .. })));
+    assert_eq!(open(data.path()).unwrap().1.tombstones, BTreeMap::from([(block(1), 2)]));
+}
+
+#[test]
+fn a_file_of_version_1_is_read_and_replaced() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join(FILE_NAME);
+    // Written by the server of version 0.1: adds block 1 of tenant "a" on day 20000, next_id 2, wal_floor 3.
+    let payload = [1, 2, 1, 3, 1, 1, b'a', 0xc0, 0xb8, 0x02, 1, 0];
+    let mut bytes = b"MTSM\x01\0\0\0".to_vec();
+    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&crc32c(&payload).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    std::fs::write(&path, &bytes).unwrap();
+    let listed = BlockRef { tenant: TenantId::new("a").unwrap(), day: Day::from_number(20_000), id: 1 };
+    for _ in 0..2 {
+        let (mut manifest, state) = open(data.path()).unwrap();
+        assert_eq!(state.blocks, BTreeSet::from([listed.clone()]));
+        assert_eq!((state.next_id, state.wal_floor), (2, 3));
+        assert_eq!(std::fs::read(&path).unwrap().get(4..6).unwrap(), VERSION.to_le_bytes());
+        manifest.commit(ManifestEdit { wal_floor: Some(3), ..ManifestEdit::default() }).unwrap();
+    }
 }
 
 #[test]

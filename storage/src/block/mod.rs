@@ -2,9 +2,10 @@
 //!
 //! Rooms: [`writer`] turns sorted series and their encoded chunks into one `.mtb` file, [`reader`] answers from it
 //! where it lies, [`format`] says what the bytes are; [`layout`] names files and directories; [`manifest`] is the
-//! commit point. Not here: what the bytes of a chunk mean (see `chunk`) and when blocks are made (see the engine).
+//! commit point; [`tombstones`] is what was deleted from a block, and [`view`] the block without it. Not here: what
+//! the bytes of a chunk mean (see `chunk`) and when blocks are made (see the engine).
 //!
-//! Format: docs/format/block.md, docs/format/manifest.md
+//! Format: docs/format/block.md, docs/format/manifest.md, docs/format/tombstones.md
 
 #[cfg(feature = "bench")]
 pub(crate) mod door;
@@ -14,4 +15,6 @@ pub(crate) mod manifest;
 pub(crate) mod reader;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tombstones;
+pub(crate) mod view;
 pub(crate) mod writer;

@@ -12,6 +12,7 @@ use super::float_bits;
 use super::format::{
     CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_DIVISOR, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
 };
+use super::histogram_decoder::HistogramScratch;
 use super::integers::IntegerReader;
 use super::miniblock::BlockScratch;
 use super::timestamps::TimestampDecoder;
@@ -23,6 +24,7 @@ pub struct ChunkDecoder {
     scratch: BlockScratch,
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
+    pub(super) histogram: HistogramScratch,
 }
 
 impl ChunkDecoder {
@@ -115,7 +117,7 @@ impl ChunkDecoder {
     }
 }
 
-fn check_sample_count(count: usize) -> Result<(), ChunkError> {
+pub(super) fn check_sample_count(count: usize) -> Result<(), ChunkError> {
     if (1..=SAMPLE_COUNT_MAX).contains(&count) {
         Ok(())
     } else {

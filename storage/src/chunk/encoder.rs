@@ -7,6 +7,7 @@ use super::decimal::DecimalColumn;
 use super::exceptions;
 use super::float_bits;
 use super::format::{EXPONENT_SHIFT, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX};
+use super::histogram::HistogramScratch;
 use super::integers::{IntegerEncoder, IntegerPlan};
 use super::timestamps::TimestampEncoder;
 
@@ -20,6 +21,7 @@ pub struct ChunkEncoder {
     bits: BitsColumn,
     bits_integers: IntegerEncoder,
     timestamps: TimestampEncoder,
+    pub(super) histogram: HistogramScratch,
 }
 
 #[derive(Debug, Default)]

@@ -22,6 +22,12 @@ pub enum ChunkError {
     /// The bytes end early or hold an impossible number.
     #[error(transparent)]
     Malformed(#[from] CodingError),
+    /// The bytes hold something that no histogram can be.
+    #[error("impossible histogram: {reason}")]
+    ImpossibleHistogram {
+        /// What was found.
+        reason: &'static str,
+    },
     /// All samples were read and bytes are left over: the count or the bytes are wrong.
     #[error("{length} bytes are left at offset {offset} after the last sample")]
     TrailingBytes {

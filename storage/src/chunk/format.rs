@@ -12,7 +12,7 @@ pub(super) const TRANSFORM_MASK: u8 = 0b0011;
 pub(super) const CONSTANT: u8 = 0b0011;
 /// Bit 2: a greatest common divisor follows.
 pub(super) const HAS_DIVISOR: u8 = 0b0100;
-/// Bit 3: a list of exceptions follows. With [`CONSTANT`], bits 2 and 3 are reserved for encodings to come.
+/// Bit 3: a list of exceptions follows. With [`CONSTANT`], bits 2 and 3 mean other encodings.
 pub(super) const HAS_EXCEPTIONS: u8 = 0b1000;
 /// The bits of an id that belong to an integer column.
 pub(super) const INTEGER_ID_BITS: u8 = TRANSFORM_MASK | HAS_DIVISOR;
@@ -20,6 +20,13 @@ pub(super) const INTEGER_ID_BITS: u8 = TRANSFORM_MASK | HAS_DIVISOR;
 pub(super) const EXPONENT_SHIFT: u32 = 4;
 /// In the place of an exponent: integers are the order-preserving bits of the floats.
 pub(super) const FLOAT_BITS: u8 = 15;
+
+/// Value chunk of native histograms: [`CONSTANT`] with [`HAS_EXCEPTIONS`], exponent 0.
+pub(super) const HISTOGRAM: u8 = CONSTANT | HAS_EXCEPTIONS;
+/// Bit 0 of a histogram chunk's flags: counts are integers.
+pub(super) const HISTOGRAM_IS_INTEGER: u8 = 0b01;
+/// Most samples times columns of a histogram chunk: bounds what its decoder allocates.
+pub(super) const HISTOGRAM_CELL_COUNT_MAX: usize = 1 << 20;
 
 /// Timestamp chunk: first timestamp and step, then what bits 0 and 1 announce.
 pub(super) const TIMESTAMPS_GRID: u8 = 0x00;

@@ -1,6 +1,6 @@
 //! Turns the samples of one series into bytes and back: the value and timestamp codecs.
 //!
-//! Input: a column of floats or of strictly ascending millisecond timestamps. Output: one self-describing run of
+//! Input: a column of floats, of native histograms or of strictly ascending millisecond timestamps. Output: one self-describing run of
 //! bytes without its sample count, which the caller keeps. Every float comes back bit by bit, NaN payloads and `-0.0`
 //! included. Not here: where chunks live (head, blocks), which samples share a chunk, checksums.
 //!
@@ -15,6 +15,7 @@
 //! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
 //! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
 //! | `bitpack` | the packing kernels |
+//! | `histogram`, `histogram_decoder` | native histograms of one layout, a column per bucket |
 //! | `timestamps` | a grid and the distance from it |
 //!
 //! Format: `docs/format/chunk.md`.
@@ -28,10 +29,14 @@ mod error;
 mod exceptions;
 mod float_bits;
 mod format;
+mod histogram;
+mod histogram_decoder;
 mod integers;
 mod miniblock;
 mod timestamps;
 
+#[cfg(test)]
+mod histogram_tests;
 #[cfg(test)]
 mod tests;
 
@@ -39,3 +44,4 @@ pub use decoder::ChunkDecoder;
 pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::SAMPLE_COUNT_MAX;
+pub use histogram::{histogram_run_length, is_histogram_chunk};

@@ -9,6 +9,7 @@ use super::tenant::Tenant;
 use crate::block::layout::{BlockRef, Day};
 use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
+use crate::block::view::BlockView;
 use crate::fs::remove_durably;
 use crate::head::{FlushError, write_blocks};
 use crate::wal::{WalFailure, delete_segments_below};
@@ -65,7 +66,7 @@ pub(super) struct Maintenance {
 /// What became of one tenant's frozen head.
 struct Flushed {
     tenant: Arc<Tenant>,
-    blocks: Vec<Arc<BlockReader>>,
+    blocks: Vec<BlockView>,
 }
 
 impl Storage {
@@ -104,14 +105,21 @@ impl Storage {
     /// # Errors
     /// [`MaintainError`]; what could not be written stays in memory and in the WAL, and the next flush takes it up.
     pub fn flush(&self, now_ms: i64) -> Result<(), MaintainError> {
-        let mut maintenance = self.maintenance.lock();
+        self.flush_locked(&mut self.maintenance.lock(), now_ms)
+    }
+
+    pub(super) fn flush_locked(
+        &self,
+        maintenance: &mut Maintenance,
+        now_ms: i64,
+    ) -> Result<(), MaintainError> {
         if maintenance.pending_wal_floor.is_some() {
             // An earlier flush did not get through: its heads come first.
-            self.flush_frozen(&mut maintenance)?;
+            self.flush_frozen(maintenance)?;
         }
-        self.freeze(&mut maintenance)?;
+        self.freeze(maintenance)?;
         maintenance.unflushed_since_ms = Some(now_ms);
-        self.flush_frozen(&mut maintenance)
+        self.flush_frozen(maintenance)
     }
 
     /// Freezes all heads and begins a WAL epoch, with nobody writing meanwhile.
@@ -199,19 +207,20 @@ impl Storage {
         Ok(flushed)
     }
 
-    fn open_block(&self, block: &BlockRef) -> Result<Arc<BlockReader>, BlockOpenError> {
-        BlockReader::open(self.fs.as_ref(), &block.path(&self.options.data_dir)).map(Arc::new)
+    fn open_block(&self, block: &BlockRef) -> Result<BlockView, BlockOpenError> {
+        BlockReader::open(self.fs.as_ref(), &block.path(&self.options.data_dir))
+            .map(|reader| BlockView::whole(Arc::new(reader)))
     }
 
     /// Drops whole blocks whose newest sample is older than retention.
     fn drop_expired(&self, now_ms: i64) -> Result<(), MaintainError> {
         let mut maintenance = self.maintenance.lock();
-        let mut expired: Vec<(Arc<Tenant>, Vec<BlockRef>)> = Vec::new();
+        let mut expired: Vec<(Arc<Tenant>, Vec<BlockView>)> = Vec::new();
         for tenant in self.all_tenants() {
             let snapshot = tenant.snapshot();
             let oldest_ms = self.oldest_kept_ms(tenant.limits(), now_ms);
             let blocks = snapshot.blocks.iter().filter(|block| block.meta().max_ms < oldest_ms);
-            let blocks: Vec<BlockRef> = blocks.map(|block| reference(block)).collect();
+            let blocks: Vec<BlockView> = blocks.cloned().collect();
             if !blocks.is_empty() {
                 expired.push((tenant, blocks));
             }
@@ -219,19 +228,30 @@ impl Storage {
         if expired.is_empty() {
             return Ok(());
         }
-        let del = expired.iter().flat_map(|(_, blocks)| blocks.iter().cloned()).collect();
+        let del = expired.iter().flat_map(|(_, blocks)| blocks.iter().map(reference)).collect();
         maintenance.manifest.commit(ManifestEdit { del, ..ManifestEdit::default() })?;
         for (tenant, blocks) in expired {
-            tenant.remove_blocks(&blocks.iter().map(|block| block.id).collect::<Vec<_>>());
+            tenant.remove_blocks(&blocks.iter().map(|block| block.meta().id).collect::<Vec<_>>());
             for block in blocks {
-                let path = block.path(&self.options.data_dir);
-                info!(tenant = %tenant.id, block = block.id, "block is beyond retention");
-                if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
-                    error!(path = %path.display(), %error, "cannot delete a block beyond retention");
-                }
+                info!(tenant = %tenant.id, block = block.meta().id, "block is beyond retention");
+                self.remove_files(&block);
             }
         }
         Ok(())
+    }
+
+    /// Unlinks a block that no commit names any more, and its tombstones. What is left is removed by the next start.
+    pub(super) fn remove_files(&self, block: &BlockView) {
+        let reference = reference(block);
+        let data_dir = &self.options.data_dir;
+        let tombstones = block.tombstones.as_ref();
+        let tombstones =
+            tombstones.map(|tombstones| reference.tombstone_path(data_dir, tombstones.generation()));
+        for path in tombstones.into_iter().chain([reference.path(data_dir)]) {
+            if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
+                error!(path = %path.display(), %error, "cannot delete a file that is not needed any more");
+            }
+        }
     }
 
     /// Flushes what is in memory, so that the next start has no WAL to replay. Without it nothing is lost either.
@@ -248,7 +268,7 @@ impl Storage {
 }
 
 /// Where a block lies: the whole of it is inside one UTC day.
-fn reference(block: &BlockReader) -> BlockRef {
+pub(super) fn reference(block: &BlockView) -> BlockRef {
     let meta = block.meta();
     BlockRef { tenant: meta.tenant.clone(), day: Day::of_ms(meta.min_ms), id: meta.id }
 }

@@ -1,4 +1,4 @@
-//! The engine's doors: open, submit and write, reader, flush, maintain, close. No algorithm itself.
+//! The engine's doors: open, submit and write, reader, delete, flush, maintain, close. No algorithm itself.
 //!
 //! Way of a write: resolve series ([`crate::head::SeriesTable`]) → log ([`crate::wal::WalWriter`]) → append
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
@@ -8,6 +8,7 @@
 //! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
 //! sees every logged write in the head.
 
+mod delete;
 #[cfg(test)]
 mod faults;
 mod maintain;
@@ -24,6 +25,7 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
 pub use options::{StorageOptions, WalSync};

@@ -1,6 +1,5 @@
 //! Opening: lock, MANIFEST, blocks, WAL replay.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +14,10 @@ use super::maintain::Maintenance;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions};
 use crate::block::layout::{BlockRef, remove_unlisted};
-use crate::block::manifest::{Manifest, ManifestError};
+use crate::block::manifest::{Manifest, ManifestError, ManifestState};
 use crate::block::reader::BlockReader;
+use crate::block::tombstones::Tombstones;
+use crate::block::view::BlockView;
 use crate::fs::FileSystem;
 use crate::fs::disk::Disk;
 use crate::fs::lock::LockError;
@@ -98,11 +99,11 @@ impl Storage {
         fs.create_directories(&wal_dir).map_err(io_error("create", &wal_dir))?;
         let lock = fs.lock(data_dir)?;
         let (manifest, listed) = Manifest::open(&fs, data_dir)?;
-        let removed = remove_unlisted(fs.as_ref(), data_dir, &listed.blocks);
+        let removed = remove_unlisted(fs.as_ref(), data_dir, &listed);
         for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
-        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed.blocks);
+        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
         let mut head = HeadReplay::default();
@@ -169,7 +170,7 @@ fn random_seed() -> u64 {
 
 fn restore_tenants(
     options: &StorageOptions,
-    blocks: &mut HashMap<TenantId, Vec<Arc<BlockReader>>>,
+    blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
     let mut replayed = head.tenants;
@@ -191,21 +192,40 @@ fn restore_tenants(
 fn open_blocks(
     fs: &dyn FileSystem,
     data_dir: &Path,
-    listed: &BTreeSet<BlockRef>,
-) -> HashMap<TenantId, Vec<Arc<BlockReader>>> {
-    let opened: Vec<Option<(TenantId, Arc<BlockReader>)>> = listed
+    listed: &ManifestState,
+) -> HashMap<TenantId, Vec<BlockView>> {
+    let opened: Vec<Option<(TenantId, BlockView)>> = listed
+        .blocks
         .par_iter()
-        .map(|block| match BlockReader::open(fs, &block.path(data_dir)) {
-            Ok(reader) => Some((block.tenant.clone(), Arc::new(reader))),
+        .map(|block| match open_block(fs, data_dir, block, listed.tombstones.get(block).copied()) {
+            Ok(view) => Some((block.tenant.clone(), view)),
             Err(damage) => {
                 error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");
                 None
             }
         })
         .collect();
-    let mut by_tenant: HashMap<TenantId, Vec<Arc<BlockReader>>> = HashMap::new();
-    for (tenant, reader) in opened.into_iter().flatten() {
-        by_tenant.entry(tenant).or_default().push(reader);
+    let mut by_tenant: HashMap<TenantId, Vec<BlockView>> = HashMap::new();
+    for (tenant, view) in opened.into_iter().flatten() {
+        by_tenant.entry(tenant).or_default().push(view);
     }
     by_tenant
+}
+
+/// Opens a block with its tombstones. Without them it would answer with what was deleted, so they are part of it.
+fn open_block(
+    fs: &dyn FileSystem,
+    data_dir: &Path,
+    block: &BlockRef,
+    tombstone_generation: Option<u64>,
+) -> Result<BlockView, Box<dyn std::error::Error + Send + Sync>> {
+    let reader = Arc::new(BlockReader::open(fs, &block.path(data_dir))?);
+    let tombstones = match tombstone_generation {
+        None => None,
+        Some(generation) => {
+            let path = block.tombstone_path(data_dir, generation);
+            Some(Arc::new(Tombstones::read(fs, &path, block.id, generation)?))
+        }
+    };
+    Ok(BlockView { reader, tombstones })
 }

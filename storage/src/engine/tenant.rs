@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::block::reader::BlockReader;
+use crate::block::view::BlockView;
 use crate::head::{Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
 use crate::model::{LabelSet, MetricMetadata, TenantId};
@@ -19,7 +19,7 @@ struct TenantState {
     /// Frozen by a flush that is not through yet.
     frozen: Option<Arc<Generation>>,
     /// By ascending id.
-    blocks: Arc<[Arc<BlockReader>]>,
+    blocks: Arc<[BlockView]>,
 }
 
 /// One tenant.
@@ -51,7 +51,7 @@ impl Tenant {
         number: u32,
         limits: TenantLimits,
         head: ReplayedTenant,
-        mut blocks: Vec<Arc<BlockReader>>,
+        mut blocks: Vec<BlockView>,
     ) -> Self {
         blocks.sort_by_key(|block| block.meta().id);
         let tenant = Self {
@@ -110,7 +110,7 @@ impl Tenant {
     }
 
     /// Puts the blocks in the place of the frozen generation, in one step.
-    pub(super) fn publish(&self, new_blocks: Vec<Arc<BlockReader>>) {
+    pub(super) fn publish(&self, new_blocks: Vec<BlockView>) {
         let mut state = self.state.write();
         let mut blocks = state.blocks.to_vec();
         blocks.extend(new_blocks);
@@ -125,6 +125,16 @@ impl Tenant {
         let kept: Vec<_> =
             state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
         state.blocks = kept.into();
+    }
+
+    /// Puts the views in the place of those of the same blocks, in one step.
+    pub(super) fn replace_blocks(&self, views: &[BlockView]) {
+        let mut state = self.state.write();
+        let replaced = state.blocks.iter().map(|block| {
+            let newer = views.iter().find(|view| view.meta().id == block.meta().id);
+            newer.unwrap_or(block).clone()
+        });
+        state.blocks = replaced.collect();
     }
 
     /// Names series in the WAL. Called with the table locked, so one thread at a time.

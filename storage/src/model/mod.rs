@@ -1,9 +1,10 @@
-//! The one vocabulary of the engine: label sets, matchers, metadata, tenants, time ranges.
+//! The one vocabulary of the engine: label sets, matchers, histograms, metadata, tenants, time ranges.
 //!
 //! Time is `i64` milliseconds since the Unix epoch; ranges are half-open `[start_ms, end_ms)`.
 //! Not here: anything of a protocol or of PromQL.
 
 mod go_regex;
+pub(crate) mod histogram;
 mod label_set;
 mod matcher;
 mod metadata;
@@ -13,6 +14,10 @@ mod tenant;
 mod time_range;
 
 pub use go_regex::go_regex_to_rust;
+pub use histogram::{
+    BUCKET_COUNT_MAX, BucketSpan, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramError, HistogramLayout,
+    INTEGER_COUNT_MAX, ResetHint, SCHEMA_MAX, SCHEMA_MIN, SPAN_COUNT_MAX,
+};
 pub use label_set::{LabelSet, LabelSetBuilder, LabelSetError, Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

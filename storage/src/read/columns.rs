@@ -72,6 +72,18 @@ impl SampleColumns {
         self.timestamps_ms.is_empty()
     }
 
+    /// Drops the samples from position `from` on whose times lie in `deleted` (ascending, disjoint).
+    pub(super) fn drop_deleted(&mut self, from: usize, deleted: &[TimeRange]) {
+        for interval in deleted {
+            // Behind `from` the times ascend, before it they may not.
+            let fresh = &self.timestamps_ms[from..];
+            let start = from + fresh.partition_point(|time_ms| *time_ms < interval.start_ms);
+            let end = from + fresh.partition_point(|time_ms| *time_ms < interval.end_ms);
+            self.timestamps_ms.drain(start..end);
+            self.values.drain(start..end);
+        }
+    }
+
     /// Drops what lies outside `range`.
     pub(super) fn trim(&mut self, range: TimeRange) {
         let end = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.end_ms);

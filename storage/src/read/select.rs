@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::{ReadError, SeriesSet};
-use crate::block::reader::BlockReader;
+use crate::block::view::BlockView;
 use crate::head::{Generation, SeriesTable};
 use crate::model::{LabelSet, Matcher, TimeRange};
 
@@ -13,7 +13,7 @@ use crate::model::{LabelSet, Matcher, TimeRange};
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// An immutable block; series by position.
-    Block(Arc<BlockReader>),
+    Block(BlockView),
     /// A generation of the head; series by reference.
     Head(Arc<Generation>),
 }
@@ -41,7 +41,7 @@ pub(crate) fn select(
         match &sources[source_index] {
             Source::Block(block) => {
                 for series_id in series_ids {
-                    let labels = block.labels(*series_id)?;
+                    let labels = block.reader.labels(*series_id)?;
                     found.push(Found { labels, source_index: source_index as u32, series_id: *series_id });
                 }
             }
@@ -75,7 +75,7 @@ pub(crate) fn visit_selected(
     let mut in_head: Option<RoaringBitmap> = None;
     for (source_index, source) in sources.iter().enumerate() {
         let series_ids: Vec<u32> = match source {
-            Source::Block(block) => block.select(matchers)?.into_iter().collect(),
+            Source::Block(block) => block.select(matchers, range)?.into_iter().collect(),
             Source::Head(generation) => {
                 let mut refs: Vec<u32> =
                     in_head.get_or_insert_with(|| table.select(matchers)).iter().collect();

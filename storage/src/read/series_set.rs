@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::columns::{ReadScratch, SampleColumns};
 use super::select::{Found, Source};
 use super::{ReadError, decode_pieces, merge_halves};
-use crate::block::reader::BlockReader;
+use crate::block::view::BlockView;
 use crate::chunk::ChunkError;
 use crate::model::{LabelSet, TimeRange};
 
@@ -129,14 +129,17 @@ impl SeriesSet {
             let middle = columns.len();
             let SampleColumns { timestamps_ms, values, scratch } = columns;
             match &self.sources[part.source_index as usize] {
-                Source::Block(block) => read_block(block, *part, range, timestamps_ms, values, scratch)?,
+                Source::Block(block) => {
+                    read_block(block, *part, range, timestamps_ms, values, scratch)?;
+                    columns.drop_deleted(middle, block.deleted(part.series_id));
+                }
                 Source::Head(generation) => {
                     generation.collect(part.series_id, range, &mut scratch.pieces);
                     decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values)
                         .map_err(|error| corrupt("head", &error))?;
                 }
             }
-            merge_halves(0, middle, timestamps_ms, values);
+            merge_halves(0, middle, &mut columns.timestamps_ms, &mut columns.values);
         }
         columns.trim(range);
         Ok(())
@@ -148,7 +151,7 @@ fn corrupt(path: &str, error: &ChunkError) -> ReadError {
 }
 
 fn read_block(
-    block: &BlockReader,
+    block: &BlockView,
     part: Part,
     range: TimeRange,
     timestamps_ms: &mut Vec<i64>,
@@ -157,6 +160,7 @@ fn read_block(
 ) -> Result<(), ReadError> {
     scratch.chunk_views.clear();
     block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
+    let block = &block.reader;
     for view in &scratch.chunk_views {
         let sample_count = view.sample_count as usize;
         let damaged = |error: ChunkError| corrupt(&block.path().display().to_string(), &error);

@@ -1,8 +1,8 @@
-//! Random operations against a map: whatever is written is read back, through flushes and restarts.
+//! Random operations against a map: whatever is written and not deleted is read back, through flushes and restarts.
 
 use std::collections::BTreeMap;
 
-use mytsdb_storage::model::TimeRange;
+use mytsdb_storage::model::{MatchOp, Matcher, TenantId, TimeRange};
 use proptest::prelude::*;
 
 use crate::fixture::{Fixture, NOW_MS};
@@ -17,6 +17,8 @@ enum Operation {
     Reopen,
     Close,
     Query(i64, i64),
+    /// Sets of series, and the range that is deleted from any of them.
+    Delete(Vec<Vec<u32>>, i64, i64),
 }
 
 /// Times within three days before the clock, so that runs cross midnight.
@@ -33,7 +35,18 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Close),
         2 => (time(), 0_i64..86_400_000).prop_map(|(start, length)| Operation::Query(start, start + length)),
+        2 => (
+            prop::collection::vec(prop::collection::vec(0_u32..6, 1..3), 1..3),
+            time(),
+            prop_oneof![0_i64..1_000_000, 0_i64..2 * 86_400_000],
+        )
+            .prop_map(|(sets, start, length)| Operation::Delete(sets, start, start + length)),
     ]
+}
+
+fn one_of(ids: &[u32]) -> Matcher {
+    let names: Vec<String> = ids.iter().map(|id| format!("{id:05}")).collect();
+    Matcher::new(MatchOp::Regex, "id", &names.join("|")).unwrap()
 }
 
 type Model = BTreeMap<u32, BTreeMap<i64, u64>>;
@@ -85,6 +98,17 @@ fn run(operations: Vec<Operation>) {
             Operation::Query(start_ms, end_ms) => {
                 let range = TimeRange::new(start_ms, end_ms);
                 assert_eq!(fixture.read(range), expected(&model, range), "{range:?}");
+            }
+            Operation::Delete(sets, start_ms, end_ms) => {
+                let matcher_sets: Vec<Vec<Matcher>> = sets.iter().map(|ids| vec![one_of(ids)]).collect();
+                let range = TimeRange::new(start_ms, end_ms);
+                let storage = fixture.storage();
+                storage.delete_series(&TenantId::anonymous(), &matcher_sets, range, NOW_MS).unwrap();
+                for id in sets.iter().flatten() {
+                    if let Some(samples) = model.get_mut(id) {
+                        samples.retain(|time_ms, _| !range.contains(*time_ms));
+                    }
+                }
             }
         }
     }
