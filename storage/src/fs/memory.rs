@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::lock::{DirectoryLock, LockError};
 use super::mapped::MappedFile;
+use super::space::Space;
 use super::{Entry, Existing, FileSystem, WritableFile, parent};
 
 /// Number of a file, whatever its names are.
@@ -302,6 +303,14 @@ impl FileSystem for MemoryFs {
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
         let state = self.state.lock();
         Ok(MappedFile::of_bytes(Arc::clone(&state.files[&state.find(path)?])))
+    }
+
+    fn space(&self, _directory: &Path) -> io::Result<Space> {
+        let state = self.state.lock();
+        Ok(Space {
+            total_bytes: state.capacity_bytes.unwrap_or(u64::MAX),
+            free_bytes: state.free_bytes(),
+        })
     }
 
     fn lock(&self, _directory: &Path) -> Result<DirectoryLock, LockError> {

@@ -13,6 +13,7 @@ pub(crate) mod lock;
 pub(crate) mod mapped;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(crate) mod space;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use lock::{DirectoryLock, LockError};
 use mapped::MappedFile;
+use space::Space;
 
 /// What [`FileSystem::create`] does with a file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,6 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives a file a second name; one that is taken is an error.
-    #[allow(dead_code, reason = "for snapshots and damaged segments, which come next")]
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a name; open files and mappings live on.
@@ -84,6 +85,9 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
 
     /// Maps a whole file read-only. It must be complete: nobody writes to it any more.
     fn map(&self, path: &Path) -> io::Result<MappedFile>;
+
+    /// How much room there is on the file system of `directory`.
+    fn space(&self, directory: &Path) -> io::Result<Space>;
 
     /// Takes the data directory for this process alone.
     ///
@@ -127,6 +131,11 @@ pub(crate) fn list_or_empty(fs: &dyn FileSystem, directory: &Path) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome,
     }
+}
+
+/// Returns whether a call failed because the disk has no room.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The directory that holds `path`.

@@ -8,15 +8,17 @@
 //!
 //! Format: docs/format/wal.md
 
+mod failure;
 mod format;
 mod reader;
 mod segment;
 mod writer;
 
+pub(crate) use failure::WalFailure;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use reader::{ReplayError, replay};
-pub(crate) use segment::delete_segments_below;
-pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
+pub(crate) use segment::{delete_segments_below, list_aside};
+pub(crate) use writer::{Lsn, WalOptions, WalWriter};
 
 #[cfg(test)]
 mod format_tests;
