@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test lint unit e2e crash bench bench-quick clean
+.PHONY: run test lint unit e2e crash torture bench bench-quick clean
 
 # Builds, starts the server with its data in ./data, seeds it once, stays in the foreground.
 run:
@@ -32,6 +32,11 @@ e2e: deps
 # The kill -9 test alone, with many cycles.
 crash:
 	MYTSDB_CRASH_CYCLES=$${MYTSDB_CRASH_CYCLES:-200} $(CARGO) test --test it crash -- --nocapture
+
+# A million random operations against a map; MYTSDB_TORTURE_SEED repeats a run.
+torture:
+	MYTSDB_TORTURE_OPERATIONS=$${MYTSDB_TORTURE_OPERATIONS:-1000000} \
+		$(CARGO) test --release -p mytsdb-storage --test it torture -- --nocapture
 
 # Compares with Prometheus and VictoriaMetrics on 20 M samples each and writes docs/benchmarks.md (about 20 minutes).
 bench:

@@ -4,17 +4,20 @@
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use std::ops::Range;
+
 use super::constant;
 use super::decimal;
 use super::error::ChunkError;
 use super::exceptions;
 use super::float_bits;
 use super::format::{
-    CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_DIVISOR, HAS_EXCEPTIONS, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
+    CONSTANT, EXPONENT_SHIFT, FLOAT_BITS, HAS_EXCEPTIONS, PAGED, SAMPLE_COUNT_MAX, TRANSFORM_MASK,
 };
 use super::histogram_decoder::HistogramScratch;
 use super::integers::IntegerReader;
 use super::miniblock::BlockScratch;
+use super::paged::PagedDecoder;
 use super::timestamps::TimestampDecoder;
 use crate::coding::Cursor;
 
@@ -24,6 +27,7 @@ pub struct ChunkDecoder {
     scratch: BlockScratch,
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
+    paged: PagedDecoder,
     pub(super) histogram: HistogramScratch,
 }
 
@@ -45,14 +49,32 @@ impl ChunkDecoder {
         count: usize,
         out: &mut Vec<f64>,
     ) -> Result<(), ChunkError> {
+        self.decode_value_range(bytes, count, 0..count, out)
+    }
+
+    /// Appends the values of the samples `range` of the chunk of `count` to `out`; what lies outside `count` is
+    /// ignored.
+    ///
+    /// # Errors
+    /// As [`ChunkDecoder::decode_values`]; damage outside the range may go unnoticed.
+    ///
+    /// # Cost
+    /// A paged chunk: of the pages that the range touches; others: of the whole chunk.
+    pub fn decode_value_range(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        range: Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
         check_sample_count(count)?;
+        let range = range.start.min(count)..range.end.min(count);
         let start = out.len();
-        out.reserve(count);
-        let result = self.append_values(bytes, count, out);
+        let result = self.append_values(bytes, count, &range, out);
         if result.is_err() {
             out.truncate(start);
         }
-        debug_assert!(result.is_err() || out.len().saturating_sub(start) == count);
+        debug_assert!(result.is_err() || out.len().saturating_sub(start) == range.len());
         result
     }
 
@@ -79,18 +101,28 @@ impl ChunkDecoder {
         result
     }
 
-    fn append_values(&mut self, bytes: &[u8], count: usize, out: &mut Vec<f64>) -> Result<(), ChunkError> {
+    fn append_values(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        range: &Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
         let mut cursor = Cursor::new(bytes);
         let id = cursor.u8()?;
         let exponent = id >> EXPONENT_SHIFT;
+        if id & PAGED == PAGED {
+            return self.append_paged(&mut cursor, id, count, range, out);
+        }
         if id & TRANSFORM_MASK == CONSTANT {
-            if id & (HAS_DIVISOR | HAS_EXCEPTIONS) != 0 {
+            if id & HAS_EXCEPTIONS != 0 {
                 return Err(ChunkError::UnknownEncoding { id });
             }
             let value = constant::read(exponent, &mut cursor)?;
-            out.extend(std::iter::repeat_n(value, count));
+            out.extend(std::iter::repeat_n(value, range.len()));
             return check_end(&cursor);
         }
+        out.reserve(count);
         self.exceptions.clear();
         if id & HAS_EXCEPTIONS != 0 {
             exceptions::read(&mut cursor, count, &mut self.exceptions)?;
@@ -113,7 +145,42 @@ impl ChunkDecoder {
                 *slot = value;
             }
         }
+        out.truncate(start.saturating_add(range.end));
+        if range.start > 0 {
+            out.drain(start..start.saturating_add(range.start));
+        }
         check_end(&cursor)
+    }
+
+    fn append_paged(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        id: u8,
+        count: usize,
+        range: &Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
+        let exponent = id >> EXPONENT_SHIFT;
+        self.exceptions.clear();
+        if id & HAS_EXCEPTIONS != 0 {
+            exceptions::read(cursor, count, &mut self.exceptions)?;
+        }
+        let start = out.len();
+        out.reserve(range.len());
+        self.paged.decode(cursor, count, range.clone(), |integers| {
+            if exponent == FLOAT_BITS {
+                float_bits::restore(integers, out);
+            } else {
+                decimal::restore(integers, exponent, out);
+            }
+        })?;
+        for &(position, value) in self.exceptions.iter().filter(|(position, _)| range.contains(position)) {
+            let position = start.saturating_add(position.saturating_sub(range.start));
+            if let Some(slot) = out.get_mut(position) {
+                *slot = value;
+            }
+        }
+        check_end(cursor)
     }
 }
 

@@ -22,6 +22,12 @@ pub enum ChunkError {
     /// The bytes end early or hold an impossible number.
     #[error(transparent)]
     Malformed(#[from] CodingError),
+    /// A table of bins or a page that the entropy coder wrote is damaged.
+    #[error("entropy-coded bytes at offset {offset} are damaged")]
+    EntropyCode {
+        /// Where the table or page begins.
+        offset: usize,
+    },
     /// The bytes hold something that no histogram can be.
     #[error("impossible histogram: {reason}")]
     ImpossibleHistogram {

@@ -15,10 +15,30 @@ use crate::coding::{Cursor, put_ivarint, put_uvarint};
 
 /// How integers follow each other; the discriminant is the one on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transform {
+pub(super) enum Transform {
+    /// Distances from the first integer.
     Offset = 0,
+    /// Distances from the integer before.
     Delta = 1,
+    /// How much those change.
     DeltaOfDelta = 2,
+}
+
+impl Transform {
+    /// The transform with these bits of an id, if there is one.
+    pub(super) fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Self::Offset),
+            1 => Some(Self::Delta),
+            2 => Some(Self::DeltaOfDelta),
+            _ => None,
+        }
+    }
+
+    /// How many integers are stored apart at the start of a full column.
+    pub(super) fn apart_count(self) -> usize {
+        if self == Self::DeltaOfDelta { 2 } else { 1 }
+    }
 }
 
 const TRANSFORMS: [Transform; 3] = [Transform::Delta, Transform::Offset, Transform::DeltaOfDelta];
@@ -46,6 +66,18 @@ pub(super) struct IntegerPlan {
     first_delta: i64,
     /// Size of the column, nearly exact.
     pub(super) bytes: usize,
+}
+
+/// A column divided and differenced, not yet written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IntegerColumn<'a> {
+    pub(super) transform: Transform,
+    pub(super) divisor: u64,
+    pub(super) first: i64,
+    /// Distances of the integers after the first from it, divided.
+    pub(super) offsets: &'a [i64],
+    /// What the transform made of the offsets; the first delta of deltas of deltas is not among them.
+    pub(super) numbers: &'a [i64],
 }
 
 impl IntegerPlan {
@@ -93,6 +125,17 @@ impl IntegerEncoder {
         }
         divide_exactly(&mut self.offsets, divisor);
         divisor
+    }
+
+    /// The numbers behind `plan`, for another way to write them.
+    pub(super) fn column(&self, plan: &IntegerPlan) -> IntegerColumn<'_> {
+        IntegerColumn {
+            transform: plan.transform,
+            divisor: plan.divisor,
+            first: plan.first,
+            offsets: &self.offsets,
+            numbers: &self.candidates[plan.candidate].values,
+        }
     }
 
     /// Appends the column that `plan` was made for.
@@ -223,12 +266,8 @@ impl<'c, 'a> IntegerReader<'c, 'a> {
         id_bits: u8,
         count: usize,
     ) -> Result<Self, ChunkError> {
-        let transform = match id_bits & TRANSFORM_MASK {
-            0 => Transform::Offset,
-            1 => Transform::Delta,
-            2 => Transform::DeltaOfDelta,
-            _ => return Err(ChunkError::UnknownEncoding { id: id_bits }),
-        };
+        let transform = Transform::from_bits(id_bits & TRANSFORM_MASK)
+            .ok_or(ChunkError::UnknownEncoding { id: id_bits })?;
         let divisor = if id_bits & HAS_DIVISOR != 0 { cursor.uvarint()? } else { 1 };
         let first = cursor.ivarint()?.cast_unsigned();
         scratch.slots[0] = first;

@@ -14,6 +14,7 @@
 //! | `exceptions` | samples that are no such integers, stale markers above all |
 //! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
 //! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
+//! | `paged` | the same integers for data at rest: pages under one entropy code |
 //! | `bitpack` | the packing kernels |
 //! | `histogram`, `histogram_decoder` | native histograms of one layout, a column per bucket |
 //! | `timestamps` | a grid and the distance from it |
@@ -33,6 +34,7 @@ mod histogram;
 mod histogram_decoder;
 mod integers;
 mod miniblock;
+mod paged;
 mod timestamps;
 
 #[cfg(test)]

@@ -330,3 +330,6 @@ fn a_stale_marker_costs_three_bytes_at_most() {
     // The count of exceptions is a byte of its own.
     assert!(check_values(&ended) <= check_values(&followed) + 3);
 }
+
+#[path = "paged_tests.rs"]
+mod paged;

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use super::WriteError;
 use crate::batch::{RejectReason, Rejection, WriteBatch, WriteReport};
 use crate::head::{CHUNK_SAMPLE_COUNT, Codec, Generation, Resolution, SampleRuns, SealedChunk};
@@ -100,7 +102,7 @@ impl<'a> WritePlan<'a> {
                 chunks: Vec::new(),
             };
         }
-        let mut plan = OwnedPlan::default();
+        let mut plan = OwnedPlan { repeated: repeated(series_refs), ..OwnedPlan::default() };
         for (series_index, series_ref) in series_refs.iter().enumerate() {
             if *series_ref == Resolution::REJECTED {
                 continue;
@@ -179,8 +181,17 @@ impl<'a> WritePlan<'a> {
     }
 }
 
+/// The series that occur more than once.
+fn repeated(series_refs: &[u32]) -> HashSet<u32> {
+    let mut seen = HashSet::with_capacity(series_refs.len());
+    series_refs.iter().copied().filter(|series_ref| !seen.insert(*series_ref)).collect()
+}
+
 #[derive(Debug, Default)]
 struct OwnedPlan {
+    /// Series with several runs in the batch: all go one by one, because chunks come after samples in the log and
+    /// in the head, and the last write must win.
+    repeated: HashSet<u32>,
     series_refs: Vec<u32>,
     sample_ends: Vec<usize>,
     timestamps_ms: Vec<i64>,
@@ -193,7 +204,7 @@ impl OwnedPlan {
         if values.is_empty() {
             return;
         }
-        let is_long = values.len() >= ENCODED_RUN_SAMPLE_COUNT_MIN;
+        let is_long = values.len() >= ENCODED_RUN_SAMPLE_COUNT_MIN && !self.repeated.contains(&series_ref);
         if is_long && timestamps_ms.is_sorted_by(|left, right| left < right) {
             CODEC.with_borrow_mut(|codec| {
                 let chunk_count = values.len().div_ceil(CHUNK_SAMPLE_COUNT);

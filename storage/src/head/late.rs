@@ -10,15 +10,28 @@ use super::series::{Codec, HeadPieces, SealedChunk};
 use crate::model::TimeRange;
 
 /// The late samples of one series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LateSamples {
     open: Vec<(i64, f64)>,
     chunks: Vec<Arc<SealedChunk>>,
+    newest_ms: i64,
+}
+
+impl Default for LateSamples {
+    fn default() -> Self {
+        Self { open: Vec::new(), chunks: Vec::new(), newest_ms: i64::MIN }
+    }
 }
 
 impl LateSamples {
+    /// Time of the newest late sample.
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.newest_ms
+    }
+
     /// Appends one sample; returns by how many bytes the memory grew.
     pub(crate) fn append(&mut self, time_ms: i64, value: f64, codec: &mut Codec) -> isize {
+        self.newest_ms = self.newest_ms.max(time_ms);
         let before = self.open.capacity();
         self.open.push((time_ms, value));
         let grown = (self.open.capacity() - before) * size_of::<(i64, f64)>();
@@ -29,6 +42,7 @@ impl LateSamples {
     /// Adds a chunk that wins over all late samples so far.
     pub(crate) fn push_chunk(&mut self, chunk: Arc<SealedChunk>) {
         debug_assert!(self.open.is_empty());
+        self.newest_ms = self.newest_ms.max(chunk.max_ms);
         self.chunks.push(chunk);
     }
 

@@ -231,8 +231,9 @@ impl SeriesBuffer {
             && let Some(tail) = self.tail.as_ref().filter(|tail| tail.sample_count > 0)
             && tail.base_ms.wrapping_add(i64::from(tail.offsets_ms[tail.sample_count - 1])) == time_ms
             && tail.values[tail.sample_count - 1].to_bits() == value.to_bits()
+            && self.late.as_ref().is_none_or(|late| late.newest_ms() < time_ms)
         {
-            // An identical repeat changes nothing.
+            // An identical repeat changes nothing, unless another value came between.
             return 0;
         }
         self.min_ms = self.min_ms.min(time_ms);

@@ -6,3 +6,4 @@ mod deletes;
 mod fixture;
 mod model;
 mod scenarios;
+mod torture;

@@ -29,6 +29,35 @@ fn an_identical_repeat_is_stored_once_and_a_later_value_wins() {
 }
 
 #[test]
+fn the_last_value_wins_when_an_earlier_one_comes_again() {
+    let mut fixture = Fixture::new();
+    for value in [1.0, 2.0, 1.0] {
+        fixture.write(&[(1, vec![(NOW_MS, value)])]);
+    }
+    for _ in 0..2 {
+        assert_eq!(fixture.read(ALL), [(1, bits(&[(NOW_MS, 1.0)]))]);
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn the_last_run_of_a_batch_wins_whatever_its_length() {
+    let run =
+        |count: i64, value: f64| (0..count).map(|index| (NOW_MS - index, value)).rev().collect::<Vec<_>>();
+    for (first, second) in [(150, 3), (3, 150), (150, 150), (3, 3)] {
+        let mut fixture = Fixture::new();
+        fixture.write(&[(1, run(first, 1.0)), (2, run(200, 3.0)), (1, run(second, 2.0))]);
+        let mut expected = run(first.max(second), 1.0);
+        let from = expected.len() - second as usize;
+        expected[from..].iter_mut().for_each(|(_, value)| *value = 2.0);
+        for _ in 0..2 {
+            assert_eq!(fixture.read(ALL), [(1, bits(&expected)), (2, bits(&run(200, 3.0)))]);
+            fixture.reopen();
+        }
+    }
+}
+
+#[test]
 fn samples_outside_the_window_are_refused_one_by_one_with_the_limit() {
     let fixture = Fixture::new();
     let day_ms = 86_400_000;
