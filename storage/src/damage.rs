@@ -51,12 +51,14 @@ impl DamageList {
         self.files.lock().values().cloned().collect()
     }
 
-    /// Those that may hold samples of `tenant` inside `range`.
-    pub(crate) fn of(&self, tenant: &TenantId, range: TimeRange) -> Vec<DamagedFile> {
-        let touches = |file: &&DamagedFile| {
-            file.tenant.as_ref() == Some(tenant)
-                && file.range.is_some_and(|span| span.start_ms < range.end_ms && range.start_ms < span.end_ms)
-        };
-        self.files.lock().values().filter(touches).cloned().collect()
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.files.lock().len()
+    }
+
+    /// Those that hold samples of `tenant`.
+    pub(crate) fn of_tenant(&self, tenant: &TenantId) -> Vec<DamagedFile> {
+        let files = self.files.lock();
+        files.values().filter(|file| file.tenant.as_ref() == Some(tenant)).cloned().collect()
     }
 }

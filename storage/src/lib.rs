@@ -9,6 +9,7 @@ mod batch;
 mod block;
 pub mod chunk;
 pub mod coding;
+mod damage;
 mod engine;
 mod fs;
 mod head;
@@ -24,6 +25,7 @@ mod wal;
 pub use block::door::IndexDoor;
 
 pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
+pub use damage::DamagedFile;
 pub use engine::{
     Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
     WalSync, WriteError,

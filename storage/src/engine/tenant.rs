@@ -79,6 +79,7 @@ impl Tenant {
             generations: Vec::new(),
             blocks: Arc::new([]),
             metadata: Arc::default(),
+            damaged: Vec::new(),
         }
     }
 
@@ -87,7 +88,13 @@ impl Tenant {
         let metadata = Arc::clone(&self.metadata.lock());
         let state = self.state.read();
         let generations = state.frozen.iter().chain([&state.active]).cloned().collect();
-        Snapshot { table: Arc::clone(&self.table), generations, blocks: Arc::clone(&state.blocks), metadata }
+        Snapshot {
+            table: Arc::clone(&self.table),
+            generations,
+            blocks: Arc::clone(&state.blocks),
+            metadata,
+            damaged: Vec::new(),
+        }
     }
 
     /// The generation that takes writes. The caller holds the epoch.

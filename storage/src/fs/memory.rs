@@ -174,12 +174,12 @@ impl MemoryFs {
     }
 
     /// Puts a file there, replacing what has that name.
-    pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
+    pub(crate) fn put(&self, path: &Path, bytes: Arc<Vec<u8>>) {
         let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
         state.names.insert(path.to_owned(), id);
-        state.files.insert(id, Arc::new(bytes));
+        state.files.insert(id, bytes);
     }
 
     /// All files with their bytes.
@@ -307,10 +307,7 @@ impl FileSystem for MemoryFs {
 
     fn space(&self, _directory: &Path) -> io::Result<Space> {
         let state = self.state.lock();
-        Ok(Space {
-            total_bytes: state.capacity_bytes.unwrap_or(u64::MAX),
-            free_bytes: state.free_bytes(),
-        })
+        Ok(Space { total_bytes: state.capacity_bytes.unwrap_or(u64::MAX), free_bytes: state.free_bytes() })
     }
 
     fn lock(&self, _directory: &Path) -> Result<DirectoryLock, LockError> {

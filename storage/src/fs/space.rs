@@ -80,10 +80,7 @@ impl DiskWatch {
             Space { total_bytes: u64::MAX, free_bytes: u64::MAX }
         });
         let by_size = || RESERVE_BYTES_MAX.min(space.total_bytes / 20);
-        DiskFull {
-            free_bytes: space.free_bytes,
-            reserve_bytes: self.reserve_bytes.unwrap_or_else(by_size),
-        }
+        DiskFull { free_bytes: space.free_bytes, reserve_bytes: self.reserve_bytes.unwrap_or_else(by_size) }
     }
 
     fn remember(&self, measured: DiskFull, is_full: bool) {

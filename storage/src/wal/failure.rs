@@ -50,7 +50,8 @@ impl LostStretches {
         if self.forgotten > 0 && position <= self.forgotten {
             return Some(WalFailure::ReadOnly("the outcome of this write was forgotten".into()));
         }
-        let stretch = self.stretches.iter().rev().find(|(start, end, _)| *start < position && position <= *end);
+        let stretch =
+            self.stretches.iter().rev().find(|(start, end, _)| *start < position && position <= *end);
         stretch.map(|(_, _, failure)| failure.clone())
     }
 }
@@ -66,7 +67,8 @@ mod tests {
         lost.add(10, 20, &failure);
         lost.add(10, 25, &failure);
         lost.add(40, 50, &failure);
-        let is_lost = |lost: &LostStretches| (0..60).filter(|p| lost.reason(*p).is_some()).collect::<Vec<_>>();
+        let is_lost =
+            |lost: &LostStretches| (0..60).filter(|p| lost.reason(*p).is_some()).collect::<Vec<_>>();
         assert_eq!(is_lost(&lost), (11..=25).chain(41..=50).collect::<Vec<_>>());
         for number in 0..STRETCH_COUNT_MAX as u64 {
             lost.add(100 + number * 10, 105 + number * 10, &failure);

@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::format::{
-    FRAME_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, next_frame, read_segment_header,
-};
+use super::format::{FRAME_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, next_frame, read_segment_header};
 use super::segment::{free_aside_path, list_segments, segment_path};
 use crate::coding::Cursor;
 use crate::fs::FileSystem;
@@ -219,6 +217,7 @@ impl Ending<'_> {
         if valid_bytes > 0 && self.fs.hard_link(self.path, &aside).is_err() {
             self.write(&aside, bytes)?;
         }
+        self.sync()?;
         for (_, path) in self.later.iter().rev() {
             let aside = free_aside_path(self.fs.as_ref(), path);
             outcome.dropped_bytes += self.fs.length_bytes(path).unwrap_or(0);
@@ -227,7 +226,6 @@ impl Ending<'_> {
             // One by one, newest first: no gap that could be taken for damage.
             self.sync()?;
         }
-        self.sync()?;
         if valid_bytes == 0 {
             outcome.dropped_bytes += self.fs.length_bytes(self.path).unwrap_or(0);
             self.fs.rename(self.path, &aside).map_err(io_error("rename", self.path))?;

@@ -332,7 +332,9 @@ impl WriterThread {
         }
         let is_due = match self.options.sync {
             WalSync::Group => true,
-            WalSync::Interval(interval) => self.unsynced_since.is_some_and(|since| since.elapsed() >= interval),
+            WalSync::Interval(interval) => {
+                self.unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+            }
             WalSync::None => false,
         };
         if is_due || turn.request.is_some() || turn.is_closing { self.sync() } else { Ok(()) }
@@ -397,12 +399,7 @@ impl WriterThread {
         Ok(())
     }
 
-    fn publish(
-        &self,
-        turn: &Turn,
-        outcome: Result<(), WalFailure>,
-        answer: Option<Result<u64, WalFailure>>,
-    ) {
+    fn publish(&self, turn: &Turn, outcome: Result<(), WalFailure>, answer: Option<Result<u64, WalFailure>>) {
         let mut state = self.shared.state.lock();
         match outcome {
             Ok(()) => {

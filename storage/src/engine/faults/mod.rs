@@ -3,6 +3,7 @@
 //! A scenario runs on a file system in memory; [`Ledger`] knows what was acknowledged and compares.
 
 mod crash;
+mod failures;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
