@@ -57,6 +57,8 @@ fn engine(criterion: &mut Criterion) {
         timestamps_ms: &times,
         values: &values,
         labels: &labels,
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     storage.write(&tenant, &batch, times[times.len() - 1]).unwrap();

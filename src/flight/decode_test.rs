@@ -49,6 +49,8 @@ impl Fixture {
             timestamps_ms: &columns.timestamps_ms,
             values: &columns.values,
             labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         let report = self.storage.write(&self.tenant, &batch, NOW_MS).unwrap();

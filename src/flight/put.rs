@@ -197,6 +197,8 @@ fn submit(
         timestamps_ms: &columns.timestamps_ms,
         values: &columns.values,
         labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     let (report, commit) =

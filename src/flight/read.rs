@@ -143,6 +143,12 @@ fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRo
     Ok(Box::new((0..set.len()).map(move |index| {
         let mut columns = SampleColumns::default();
         set.read(index, range, &mut columns).map_err(|error| read_status(&error))?;
+        if !columns.histograms.is_empty() {
+            let series = set.labels(index);
+            return Err(Status::unimplemented(format!(
+                "reading native histograms (series {series}) as rows"
+            )));
+        }
         let SampleColumns { timestamps_ms, values, .. } = columns;
         Ok(MatrixSeries { labels: set.labels(index).clone(), timestamps_ms, values })
     })))

@@ -41,6 +41,8 @@ fn export(request: &ExportMetricsServiceRequest) -> (Stored, Reply) {
             timestamps_ms: &decoded.timestamps_ms,
             values: &decoded.values,
             labels: &decoded,
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         let report = storage.write(&tenant, &batch, NOW_MS).unwrap();

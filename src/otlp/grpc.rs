@@ -111,6 +111,8 @@ fn ingest(
         timestamps_ms: &decoded.timestamps_ms,
         values: &decoded.values,
         labels: &decoded,
+        histograms: &[],
+        exemplars: &[],
         metadata: &metadata,
     };
     let (report, commit) =

@@ -179,6 +179,8 @@ impl Columns {
             timestamps_ms: &self.timestamps_ms,
             values: &self.values,
             labels,
+            histograms: &[],
+            exemplars: &[],
             metadata: &self.metadata,
         }
     }

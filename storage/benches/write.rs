@@ -72,6 +72,8 @@ fn scrape_order(criterion: &mut Criterion) {
                     timestamps_ms: &timestamps_ms,
                     values: &values,
                     labels: &Sets(&sets[start..start + BATCH_SERIES_COUNT]),
+                    histograms: &[],
+                    exemplars: &[],
                     metadata: &[],
                 };
                 storage.submit(&tenant, &batch, NOW_MS).map(|(report, _)| report)

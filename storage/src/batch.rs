@@ -3,7 +3,7 @@
 //! Input: what a protocol reader at the rim found, as borrowed columns. Output of a write: a [`WriteReport`].
 //! Not here: decoding of protocols, resolving of series (see `head`).
 
-use crate::model::{LabelSet, MetricMetadata};
+use crate::model::{Exemplar, Histogram, LabelSet, MetricMetadata};
 
 /// Gives the labels of a batch's series when the head meets a key for the first time.
 ///
@@ -28,6 +28,26 @@ impl LabelSource for Vec<LabelSet> {
     }
 }
 
+/// A histogram of one series of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistogramSample {
+    /// Index of the series in the batch.
+    pub series_index: usize,
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// The histogram; it is checked by the write.
+    pub histogram: Histogram,
+}
+
+/// An exemplar of one series of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExemplarSample {
+    /// Index of the series in the batch.
+    pub series_index: usize,
+    /// The exemplar.
+    pub exemplar: Exemplar,
+}
+
 /// One write: series by key, samples as columns, grouped by series.
 ///
 /// # Shape
@@ -46,6 +66,10 @@ pub struct WriteBatch<'a> {
     pub timestamps_ms: &'a [i64],
     /// Sample values, bit-exact.
     pub values: &'a [f64],
+    /// Samples that are histograms, in any order; a series may have both kinds.
+    pub histograms: &'a [HistogramSample],
+    /// Exemplars, in any order.
+    pub exemplars: &'a [ExemplarSample],
     /// Asked for the labels of keys that are new.
     pub labels: &'a dyn LabelSource,
     /// Facts about metrics that came along.
@@ -58,6 +82,8 @@ impl std::fmt::Debug for WriteBatch<'_> {
             .debug_struct("WriteBatch")
             .field("series_count", &self.keys.len())
             .field("sample_count", &self.values.len())
+            .field("histogram_count", &self.histograms.len())
+            .field("exemplar_count", &self.exemplars.len())
             .finish_non_exhaustive()
     }
 }
@@ -115,6 +141,12 @@ pub enum RejectReason {
         /// The newest time accepted.
         limit_ms: i64,
     },
+    /// The histogram is none.
+    #[error("invalid histogram: {0}")]
+    InvalidHistogram(String),
+    /// The exemplar is none.
+    #[error("invalid exemplar: {0}")]
+    InvalidExemplar(String),
     /// The tenant has as many series as it may.
     #[error("series limit reached: {given} active series, the limit is {limit}")]
     SeriesLimit {
@@ -135,6 +167,8 @@ impl RejectReason {
             Self::LabelValueTooLong { .. } => "label_value_too_long",
             Self::TooOld { .. } => "too_old",
             Self::TooFarAhead { .. } => "too_far_ahead",
+            Self::InvalidHistogram(_) => "invalid_histogram",
+            Self::InvalidExemplar(_) => "invalid_exemplar",
             Self::SeriesLimit { .. } => "series_limit",
         }
     }
@@ -145,7 +179,7 @@ impl RejectReason {
 pub struct Rejection {
     /// Index of the series in the batch.
     pub series_index: usize,
-    /// How many of its samples.
+    /// How many of its samples, histograms included.
     pub sample_count: usize,
     /// Why (for several samples: the first one's evidence).
     pub reason: RejectReason,
@@ -154,10 +188,16 @@ pub struct Rejection {
 /// What became of a batch: rejected samples are data, not an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteReport {
-    /// Samples accepted (identical repeats included).
+    /// Samples accepted (identical repeats and histograms included).
     pub accepted_sample_count: usize,
+    /// Of these, histograms.
+    pub accepted_histogram_count: usize,
+    /// Exemplars accepted (repeats and those that are thinned out later included).
+    pub accepted_exemplar_count: usize,
     /// Samples refused, by series.
     pub rejections: Vec<Rejection>,
+    /// Exemplars refused: `sample_count` counts exemplars.
+    pub exemplar_rejections: Vec<Rejection>,
 }
 
 impl WriteReport {

@@ -24,11 +24,13 @@ mod wal;
 #[doc(hidden)]
 pub use block::door::IndexDoor;
 
-pub use batch::{LabelSource, RejectReason, Rejection, WriteBatch, WriteReport};
+pub use batch::{
+    ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
+};
 pub use damage::DamagedFile;
 pub use engine::{
-    Commit, DeleteError, DeleteReport, MaintainError, OpenError, Storage, StorageOptions, StorageStats,
-    WalSync, WriteError,
+    Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
+    StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

@@ -3,7 +3,7 @@
 //! A flush or a dropped block after that moment changes nothing here: whatever the snapshot names stays readable
 //! until the snapshot is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -13,7 +13,7 @@ use crate::block::reader::BlockReader;
 use crate::block::view::BlockView;
 use crate::damage::DamagedFile;
 use crate::head::{Generation, SeriesTable};
-use crate::model::{METRIC_NAME, Matcher, MetricMetadata, TimeRange};
+use crate::model::{Exemplar, LabelSet, METRIC_NAME, Matcher, MetricMetadata, TimeRange};
 use crate::read::{self, ReadError, SeriesSet, Source};
 
 /// Everything one tenant has stored, as of one moment.
@@ -143,6 +143,49 @@ impl Snapshot {
         let touches = |span: TimeRange| span.start_ms < range.end_ms && range.start_ms < span.end_ms;
         let files = self.damaged.iter().filter(|file| file.range.is_none_or(touches));
         files.map(|file| format!("samples may be missing: {}", file.reason)).collect()
+    }
+
+    /// Finds the exemplars inside `range` of the series that satisfy all matchers: by label set, ascending by time,
+    /// what was written twice once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::select`]; [`ReadError::TooManyExemplars`] above `limit`.
+    pub fn exemplars(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<(LabelSet, Vec<Exemplar>)>, ReadError> {
+        let mut found: BTreeMap<LabelSet, Vec<Exemplar>> = BTreeMap::new();
+        let mut exemplar_count = 0;
+        let mut add = |labels: LabelSet, exemplars: &mut Vec<Exemplar>| {
+            exemplar_count += exemplars.len();
+            found.entry(labels).or_default().append(exemplars);
+            if exemplar_count > limit { Err(ReadError::TooManyExemplars { limit }) } else { Ok(()) }
+        };
+        let mut exemplars = Vec::new();
+        // They may be older or newer than the samples of their block: its span says nothing about them.
+        for block in self.blocks.iter().filter(|block| block.has_exemplars(range)) {
+            let mut cursor = block.exemplars();
+            for series_id in block.reader.select(matchers)? {
+                cursor.read(series_id, range, &mut exemplars)?;
+                if !exemplars.is_empty() {
+                    add(block.reader.labels(series_id)?, &mut exemplars)?;
+                }
+            }
+        }
+        for generation in self.generations.iter().filter(|generation| generation.exemplar_count() > 0) {
+            let series_refs: Vec<u32> = self.table.select(matchers).iter().collect();
+            for (labels, series_ref) in self.table.labels(&series_refs).into_iter().zip(series_refs) {
+                generation.exemplars(series_ref, range, &mut exemplars);
+                if !exemplars.is_empty() {
+                    add(labels, &mut exemplars)?;
+                }
+            }
+        }
+        let mut series: Vec<_> = found.into_iter().collect();
+        series.iter_mut().for_each(|(_, exemplars)| Exemplar::merge(exemplars));
+        Ok(series)
     }
 
     /// Returns what is known about metrics, sorted by metric name.

@@ -46,6 +46,12 @@ impl SampleSource {
         match self {
             Self::Stored { set, range, strips_stale } => {
                 set.read(index, *range, columns)?;
+                if !columns.histograms.is_empty() {
+                    let series = set.labels(index);
+                    return Err(EvalError::Unsupported(format!(
+                        "evaluating native histograms (series {series})"
+                    )));
+                }
                 ctx.count_samples(columns.len());
                 if *strips_stale && columns.values.iter().fold(false, |any, value| any | is_stale(*value)) {
                     strip_stale(columns);

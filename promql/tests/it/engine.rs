@@ -32,6 +32,8 @@ fn stored(names: &[&str], count: usize, sample_count: usize) -> (tempfile::TempD
         timestamps_ms: &times,
         values: &values,
         labels: &labels,
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     storage.write(&TenantId::anonymous(), &batch, 1_000_000).unwrap();

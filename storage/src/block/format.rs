@@ -18,7 +18,7 @@ pub(crate) const TAIL_MAGIC: &[u8; 8] = b"MTSB.end";
 /// Readers refuse files with another major version.
 pub(crate) const MAJOR_VERSION: u16 = 1;
 /// Readers accept any minor version: it only adds sections that may be skipped.
-pub(crate) const MINOR_VERSION: u16 = 0;
+pub(crate) const MINOR_VERSION: u16 = 1;
 /// Version of every section kind so far.
 pub(crate) const SECTION_VERSION: u16 = 1;
 
@@ -74,10 +74,12 @@ pub(crate) enum Section {
     Postings = 10,
     /// Tenant and counts.
     Stats = 11,
+    /// Exemplars; since minor version 1, only where there are some.
+    Exemplars = 12,
 }
 
 /// How many kinds of sections there are.
-pub(crate) const SECTION_COUNT: usize = 11;
+pub(crate) const SECTION_COUNT: usize = 12;
 
 impl Section {
     /// All kinds, in the order of their numbers and of the file.
@@ -93,6 +95,7 @@ impl Section {
         Self::Sets,
         Self::Postings,
         Self::Stats,
+        Self::Exemplars,
     ];
 
     /// The name in messages and documents.
@@ -109,7 +112,13 @@ impl Section {
             Self::Sets => index_format::SETS,
             Self::Postings => index_format::POSTINGS,
             Self::Stats => "STATS",
+            Self::Exemplars => "EXEMPLARS",
         }
+    }
+
+    /// Returns whether a block may be without it.
+    pub(crate) fn is_optional(self) -> bool {
+        self == Self::Exemplars
     }
 
     /// The kind with this name.

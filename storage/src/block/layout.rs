@@ -110,6 +110,11 @@ fn tenants(data_dir: &Path) -> PathBuf {
     data_dir.join("tenants")
 }
 
+/// Where snapshots lie, each a data directory of its own.
+pub(crate) fn snapshots(data_dir: &Path) -> PathBuf {
+    data_dir.join("snapshots")
+}
+
 /// Deletes what a crash has left: unfinished files, and blocks and tombstones that `listed` does not name. Returns the
 /// deleted paths.
 ///

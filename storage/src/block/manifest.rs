@@ -192,6 +192,18 @@ impl Manifest {
         Ok((manifest, state))
     }
 
+    /// Writes the manifest of a data directory that has none, durably.
+    ///
+    /// # Errors
+    /// [`ManifestError::Io`].
+    pub(crate) fn create_in(
+        fs: &Arc<dyn FileSystem>,
+        data_dir: &Path,
+        state: ManifestState,
+    ) -> Result<Self, ManifestError> {
+        Self::create(fs, data_dir.join(FILE_NAME), state)
+    }
+
     fn create(fs: &Arc<dyn FileSystem>, path: PathBuf, state: ManifestState) -> Result<Self, ManifestError> {
         let bytes = encode_file(&state);
         let file = TemporaryFile::create(fs, &path)
@@ -203,7 +215,6 @@ impl Manifest {
     }
 
     /// What the manifest says now.
-    #[cfg(test)]
     pub(crate) fn state(&self) -> &ManifestState {
         &self.state
     }

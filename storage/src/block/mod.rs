@@ -9,6 +9,7 @@
 
 #[cfg(feature = "bench")]
 pub(crate) mod door;
+pub(crate) mod exemplars;
 pub(crate) mod format;
 pub(crate) mod layout;
 pub(crate) mod manifest;

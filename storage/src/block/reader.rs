@@ -273,11 +273,11 @@ impl BlockReader {
         }
     }
 
-    fn section(&self, section: Section) -> &[u8] {
+    pub(super) fn section(&self, section: Section) -> &[u8] {
         slice_of(self.map.bytes(), &self.sections, section)
     }
 
-    fn damaged(&self, damage: Damage) -> ReadError {
+    pub(super) fn damaged(&self, damage: Damage) -> ReadError {
         let damage = to_file_offset(&self.sections, damage);
         let error = ReadError::CorruptBlock {
             path: self.path.display().to_string(),
@@ -492,7 +492,11 @@ fn find_sections(
             reason,
         };
         let mut found = entries.iter().filter(|entry| entry.kind == *section as u16);
-        let (Some(entry), None) = (found.next(), found.next()) else {
+        let first = found.next();
+        if first.is_none() && section.is_optional() {
+            continue;
+        }
+        let (Some(entry), None) = (first, found.next()) else {
             return Err(corrupt("a section is missing or listed twice"));
         };
         if entry.version != SECTION_VERSION {

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use tracing::warn;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::exemplars::ExemplarSection;
 use super::format::{
     CHUNKS_BYTES_MAX, COLUMN_LENGTH_MAX, Column, HEADER_BYTES, Header, MINOR_VERSION, PAGE_BYTES,
     SECTION_ALIGNMENT_BYTES, SECTION_VERSION, SPAN_MS_MAX, Section, SectionEntry, Stats, encode_footer,
@@ -24,7 +26,7 @@ use crate::fs::FileSystem;
 use crate::fs::temporary::TemporaryFile;
 use crate::index::format::{Group, SERIES_PER_GROUP};
 use crate::index::writer::{IndexSections, IndexWriter, SectionTooLarge, check_part};
-use crate::model::{LabelSet, TenantId};
+use crate::model::{Exemplar, LabelSet, TenantId};
 
 /// What a block is called and whom it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,7 @@ pub(crate) struct BlockWriter {
     sample_count: u64,
     series_sample_count_max: u64,
     too_large: Option<SectionTooLarge>,
+    exemplars: ExemplarSection,
 }
 
 impl BlockWriter {
@@ -138,6 +141,7 @@ impl BlockWriter {
             sample_count: 0,
             series_sample_count_max: 0,
             too_large: None,
+            exemplars: ExemplarSection::default(),
         }
     }
 
@@ -183,6 +187,13 @@ impl BlockWriter {
         self.index.add(labels);
         self.previous = Some(labels.clone());
         self.add_chunks(chunks);
+    }
+
+    /// Adds the exemplars of the series that was added last, ascending by time. At most once per series.
+    pub(crate) fn add_exemplars(&mut self, exemplars: &[Exemplar]) {
+        if let Some(series_id) = self.index.series_count().checked_sub(1) {
+            self.exemplars.add(series_id, exemplars);
+        }
     }
 
     fn add_chunks(&mut self, chunks: &[ChunkInput<'_>]) {
@@ -270,7 +281,7 @@ impl BlockWriter {
             sample_count: self.sample_count,
             series_sample_count_max: self.series_sample_count_max,
         };
-        vec![
+        let mut sections = vec![
             (
                 Section::Pages,
                 self.pages.checksums.iter().flat_map(|checksum| checksum.to_le_bytes()).collect(),
@@ -284,7 +295,13 @@ impl BlockWriter {
             (Section::Sets, index.sets),
             (Section::Postings, index.postings),
             (Section::Stats, stats.encode()),
-        ]
+        ];
+        sections.extend(self.exemplars.encode().map(|bytes| (Section::Exemplars, bytes)));
+        if self.exemplars.left_out_count > 0 {
+            let exemplar_count = self.exemplars.left_out_count;
+            warn!(block = self.identity.id, exemplar_count, "a block has no room for more exemplars");
+        }
+        sections
     }
 
     /// The file with the header's room and all of CHUNKS written.

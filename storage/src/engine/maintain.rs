@@ -152,7 +152,7 @@ impl Storage {
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
-            if stats.head_sample_count == 0 {
+            if stats.head_sample_count + stats.head_exemplar_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
@@ -344,7 +344,8 @@ impl Storage {
     /// # Errors
     /// [`MaintainError`] if the flush fails; the WAL still has everything.
     pub fn close(&self, now_ms: i64) -> Result<(), MaintainError> {
-        if self.stats().head_sample_count > 0 {
+        let stats = self.stats();
+        if stats.head_sample_count + stats.head_exemplar_count > 0 {
             self.flush(now_ms)?;
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! The engine's doors: open, submit and write, reader, delete, flush, maintain, close. No algorithm itself.
+//! The engine's doors: open, submit and write, reader, delete, snapshot, flush, maintain, close. No algorithm itself.
 //!
 //! Way of a write: resolve series ([`crate::head::SeriesTable`]) → log ([`crate::wal::WalWriter`]) → append
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
 //! in the MANIFEST → swap the snapshot → drop the old WAL segments.
 //!
-//! Locks, in the order in which they are taken: `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
+//! Locks, in the order in which they are taken: `snapshots` → `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
 //! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
 //! sees every logged write in the head.
 
@@ -15,6 +15,8 @@ mod maintain;
 mod open;
 mod options;
 mod plan;
+mod plan_sparse;
+mod snapshot;
 mod tenant;
 
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
 pub use options::{StorageOptions, WalSync};
+pub use snapshot::{SnapshotError, SnapshotInfo};
 use tenant::Tenant;
 
 use crate::batch::{Rejection, WriteBatch, WriteReport};
@@ -133,7 +136,9 @@ pub struct StorageStats {
     pub head_series_count: usize,
     /// Samples in the heads.
     pub head_sample_count: usize,
-    /// Bytes of memory of the heads' samples.
+    /// Exemplars in the heads.
+    pub head_exemplar_count: usize,
+    /// Bytes of memory of the heads' samples and exemplars.
     pub head_bytes: usize,
     /// Bytes in the WAL since the last flush.
     pub wal_bytes: u64,
@@ -160,6 +165,8 @@ pub struct Storage {
     wal: Arc<WalWriter>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     maintenance: Mutex<maintain::Maintenance>,
+    /// Held while a snapshot is taken: one at a time.
+    snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
     newest_ms: AtomicI64,
     wal_dir: PathBuf,
@@ -222,8 +229,9 @@ impl Storage {
             let sample_count = plan::run_range(batch, series_index).len();
             report.rejections.push(Rejection { series_index, sample_count, reason });
         }
-        let plan =
-            WritePlan::new(batch, &resolution.series_refs, self.window(tenant.limits(), now_ms), &mut report);
+        let window = self.window(tenant.limits(), now_ms);
+        let mut plan = WritePlan::new(batch, &resolution.series_refs, window, &mut report);
+        plan.add_sparse(batch, &resolution.series_refs, window, &mut report);
         let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
         let mut builder = RecordBuilder::default();
         plan.log(tenant.number, &mut builder);
@@ -261,6 +269,7 @@ impl Storage {
             stats.head_series_count += tenant.table.series_count();
             for generation in &snapshot.generations {
                 stats.head_sample_count += generation.sample_count();
+                stats.head_exemplar_count += generation.exemplar_count();
                 stats.head_bytes += generation.memory_bytes();
             }
             for block in snapshot.blocks.iter() {

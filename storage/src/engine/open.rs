@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use tracing::{error, info, warn};
 
 use super::maintain::Maintenance;
+use super::snapshot::remove_unfinished;
 use super::tenant::Tenant;
 use super::{Storage, StorageOptions, with_sources};
 use crate::block::layout::{BlockRef, remove_unlisted};
@@ -105,6 +106,9 @@ impl Storage {
         for path in removed.map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a file that no commit names");
         }
+        for path in remove_unfinished(fs.as_ref(), data_dir).map_err(io_error("clean", data_dir))? {
+            warn!(path = %path.display(), "removed a snapshot that was not finished");
+        }
         let damage = Arc::new(DamageList::default());
         for path in list_aside(fs.as_ref(), &wal_dir).map_err(io_error("list", &wal_dir))? {
             damage.add(wal_damage(path, "kept aside by an earlier start".to_owned()));
@@ -154,6 +158,7 @@ impl Storage {
                 failed_full_ms: None,
                 unflushed_since_ms: None,
             }),
+            snapshots: Mutex::default(),
             newest_ms: AtomicI64::new(i64::MIN),
             wal_dir,
             disk,

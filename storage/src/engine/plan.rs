@@ -13,6 +13,7 @@ use hashbrown::HashSet;
 use super::WriteError;
 use crate::batch::{RejectReason, Rejection, WriteBatch, WriteReport};
 use crate::head::{CHUNK_SAMPLE_COUNT, Codec, Generation, Resolution, SampleRuns, SealedChunk};
+use crate::model::Exemplar;
 use crate::wal::{ChunkRecord, RecordBuilder};
 
 /// Runs at least this long are encoded before they are logged.
@@ -20,7 +21,7 @@ const ENCODED_RUN_SAMPLE_COUNT_MIN: usize = 120;
 
 thread_local! {
     /// PERF: encoders keep megabytes of scratch and hints about the last series.
-    static CODEC: RefCell<Codec> = RefCell::default();
+    pub(super) static CODEC: RefCell<Codec> = RefCell::default();
 }
 
 /// The times that are accepted, both ends included.
@@ -31,7 +32,7 @@ pub(super) struct TimeWindow {
 }
 
 impl TimeWindow {
-    fn refusal(self, time_ms: i64) -> Option<RejectReason> {
+    pub(super) fn refusal(self, time_ms: i64) -> Option<RejectReason> {
         if time_ms < self.oldest_ms {
             Some(RejectReason::TooOld { given_ms: time_ms, limit_ms: self.oldest_ms })
         } else if time_ms > self.newest_ms {
@@ -61,7 +62,14 @@ pub(super) fn check_shape(batch: &WriteBatch<'_>) -> Result<(), WriteError> {
     if last_end != batch.values.len() {
         return shape(format!("runs end at {last_end}, there are {} samples", batch.values.len()));
     }
-    Ok(())
+    let sparse = batch.histograms.iter().map(|sample| sample.series_index);
+    let indices = sparse.chain(batch.exemplars.iter().map(|sample| sample.series_index));
+    match indices.max() {
+        Some(index) if index >= batch.keys.len() => {
+            shape(format!("a histogram or exemplar of series {index}, there are {}", batch.keys.len()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The samples of one series of a batch.
@@ -77,7 +85,8 @@ pub(super) struct WritePlan<'a> {
     sample_ends: Cow<'a, [usize]>,
     timestamps_ms: Cow<'a, [i64]>,
     values: Cow<'a, [f64]>,
-    chunks: Vec<(u32, Arc<SealedChunk>)>,
+    pub(super) chunks: Vec<(u32, Arc<SealedChunk>)>,
+    pub(super) exemplars: Vec<(u32, Exemplar)>,
 }
 
 impl<'a> WritePlan<'a> {
@@ -100,6 +109,7 @@ impl<'a> WritePlan<'a> {
                 timestamps_ms: Cow::Borrowed(batch.timestamps_ms),
                 values: Cow::Borrowed(batch.values),
                 chunks: Vec::new(),
+                exemplars: Vec::new(),
             };
         }
         let mut plan = OwnedPlan { repeated: repeated(series_refs), ..OwnedPlan::default() };
@@ -124,6 +134,7 @@ impl<'a> WritePlan<'a> {
             timestamps_ms: Cow::Owned(plan.timestamps_ms),
             values: Cow::Owned(plan.values),
             chunks: plan.chunks,
+            exemplars: Vec::new(),
         }
     }
 
@@ -168,6 +179,9 @@ impl<'a> WritePlan<'a> {
             });
             builder.chunks(tenant_number, records);
         }
+        if !self.exemplars.is_empty() {
+            builder.exemplars(tenant_number, &self.exemplars);
+        }
     }
 
     /// Appends the plan to the head.
@@ -178,6 +192,7 @@ impl<'a> WritePlan<'a> {
         if !self.chunks.is_empty() {
             generation.append_chunks(self.chunks);
         }
+        generation.append_exemplars(&self.exemplars);
     }
 }
 

@@ -70,6 +70,10 @@ impl FileSystem for Disk {
         std::fs::remove_file(path)
     }
 
+    fn remove_directory(&self, directory: &Path) -> io::Result<()> {
+        std::fs::remove_dir(directory)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }

@@ -183,6 +183,11 @@ impl FileSystem for FaultyFs {
         self.inner.remove(path)
     }
 
+    fn remove_directory(&self, directory: &Path) -> io::Result<()> {
+        self.plan.pass(Call::Remove, &directory.display())?;
+        self.inner.remove_directory(directory)
+    }
+
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.plan.pass(Call::SyncDirectory, &directory.display())?;
         self.inner.sync_directory(directory)

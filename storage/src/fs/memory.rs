@@ -116,6 +116,20 @@ impl State {
         Ok(())
     }
 
+    /// As creating one, durable at once.
+    fn rename_directory(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.directories.contains(to) || self.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let renamed =
+            |path: PathBuf| path.strip_prefix(from).map(|rest| to.join(rest)).unwrap_or(path.clone());
+        self.directories = std::mem::take(&mut self.directories).into_iter().map(renamed).collect();
+        let names = std::mem::take(&mut self.names).into_iter();
+        self.names = names.map(|(path, id)| (renamed(path), id)).collect();
+        self.log(|| Event::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
     fn set_length(&mut self, id: FileId, length_bytes: u64) -> io::Result<()> {
         let held_bytes = self.files.get(&id).map_or(0, |bytes| bytes.len() as u64);
         if length_bytes.saturating_sub(held_bytes) > self.free_bytes() {
@@ -265,6 +279,9 @@ impl FileSystem for MemoryFs {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         state.check_parent(to)?;
+        if state.directories.contains(from) {
+            return state.rename_directory(from, to);
+        }
         let id = state.find(from)?;
         state.names.remove(from);
         state.names.insert(to.to_owned(), id);
@@ -289,6 +306,16 @@ impl FileSystem for MemoryFs {
         state.names.remove(path).ok_or_else(|| missing(path))?;
         state.log(|| Event::Remove(path.to_owned()));
         Ok(())
+    }
+
+    /// As creating one, durable at once.
+    fn remove_directory(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let is_inside = |path: &PathBuf| path.parent() == Some(directory);
+        if state.directories.iter().chain(state.names.keys()).any(is_inside) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if state.directories.remove(directory) { Ok(()) } else { Err(missing(directory)) }
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {

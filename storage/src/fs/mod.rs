@@ -71,7 +71,8 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     /// Opens a file that is there for writing.
     fn open(&self, path: &Path) -> io::Result<Box<dyn WritableFile>>;
 
-    /// Gives a file another name, replacing what has that name, in one step.
+    /// Gives a file another name, replacing what has that name, in one step. Also for directories; the new name must
+    /// be free then.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives a file a second name; one that is taken is an error.
@@ -79,6 +80,9 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
 
     /// Removes a name; open files and mappings live on.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_directory(&self, directory: &Path) -> io::Result<()>;
 
     /// Makes the names in `directory` durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
@@ -120,6 +124,21 @@ pub(crate) fn remove_durably(fs: &dyn FileSystem, path: &Path) -> io::Result<()>
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs.sync_directory(parent(path)),
     }
+}
+
+/// Removes a directory with all that is inside; one that is not there is no error.
+///
+/// # Errors
+/// Those of the operating system; part of it may be gone then.
+pub(crate) fn remove_tree(fs: &dyn FileSystem, directory: &Path) -> io::Result<()> {
+    let entries = match fs.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        outcome => outcome?,
+    };
+    for Entry { path, is_directory } in entries {
+        if is_directory { remove_tree(fs, &path)? } else { fs.remove(&path)? }
+    }
+    fs.remove_directory(directory)
 }
 
 /// Lists a directory; one that is not there is empty.

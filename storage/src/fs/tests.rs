@@ -123,3 +123,21 @@ fn the_chosen_call_fails_and_says_which() {
     faulty.heal();
     assert!(faulty.map(&directory.join("a")).unwrap().populate(0, 1).is_ok());
 }
+
+#[test]
+fn a_directory_is_renamed_and_removed_with_all_that_is_inside() {
+    on_each(|fs, directory| {
+        let (from, to) = (directory.join("x.tmp"), directory.join("x"));
+        fs.create_directories(&from.join("a/b")).unwrap();
+        for name in ["one", "a/two", "a/b/three"] {
+            fs.create(&from.join(name), Existing::Refuse).unwrap().write_all_at(b"123", 0).unwrap();
+        }
+        fs.rename(&from, &to).unwrap();
+        assert_eq!(fs.list(&from).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(fs.read(&to.join("a/b/three")).unwrap(), b"123");
+        assert!(fs.remove_directory(&to).is_err());
+        remove_tree(fs.as_ref(), &to).unwrap();
+        remove_tree(fs.as_ref(), &to).unwrap();
+        assert_eq!(fs.list(directory).unwrap(), []);
+    });
+}

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::series::{Codec, HeadPieces, SealedChunk};
-use super::{CHUNK_SAMPLE_COUNT, Generation, SeriesTable};
+use super::{
+    CHUNK_SAMPLE_COUNT, Generation, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, MixedSamples, SeriesTable,
+};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
 use crate::fs::FileSystem;
-use crate::model::{LabelSet, TenantId, TimeRange};
+use crate::model::{Exemplar, LabelSet, TenantId, TimeRange};
 use crate::read::decode_pieces;
 
 /// Series encoded in parallel before they are written in order: bounds the memory of a flush.
@@ -57,6 +59,7 @@ pub(crate) fn write_blocks(
     let refs = generation.series_refs();
     let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
     series.par_sort_unstable();
+    let mut exemplars = Vec::new();
     let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
     for batch in series.chunks(BATCH_SERIES_COUNT) {
         let encoded: Vec<Vec<SealedPart>> = batch
@@ -67,7 +70,11 @@ pub(crate) fn write_blocks(
                     .map_err(|source| FlushError::Chunk { labels: labels.clone(), source })
             })
             .collect::<Result<_, _>>()?;
-        for ((labels, _), parts) in batch.iter().zip(&encoded) {
+        for ((labels, series_ref), parts) in batch.iter().zip(&encoded) {
+            exemplars.clear();
+            generation.exemplars(*series_ref, TimeRange::ALL, &mut exemplars);
+            let mut rest = exemplars.as_slice();
+            let last_day = parts.last().map(|part| part.day);
             for same_day in parts.chunk_by(|left, right| left.day == right.day) {
                 let day = same_day[0].day;
                 let (_, writer) = match writers.entry(day) {
@@ -82,6 +89,12 @@ pub(crate) fn write_blocks(
                 let inputs: Vec<ChunkInput<'_>> =
                     same_day.iter().map(|part| chunk_input(&part.chunk)).collect();
                 writer.add_series(labels, &inputs);
+                // One of a day on which the series has no samples goes where samples are.
+                let is_now =
+                    |exemplar: &Exemplar| Some(day) == last_day || Day::of_ms(exemplar.time_ms) <= day;
+                let (now, later) = rest.split_at(rest.partition_point(is_now));
+                writer.add_exemplars(now);
+                rest = later;
             }
         }
     }
@@ -122,6 +135,9 @@ impl Encoder {
     /// Returns the chunks of one series, ascending, none across midnight UTC.
     fn encode(&mut self, generation: &Generation, series_ref: u32) -> Result<Vec<SealedPart>, ChunkError> {
         generation.collect(series_ref, TimeRange::ALL, &mut self.pieces);
+        if !self.pieces.histograms.is_empty() {
+            return self.encode_histograms();
+        }
         let has_late = !self.pieces.late.is_empty() || !self.pieces.late_chunks.is_empty();
         let has_short = self.pieces.sealed.iter().any(|chunk| chunk.sample_count < COPIED_SAMPLE_COUNT_MIN);
         let mut parts = Vec::new();
@@ -135,6 +151,52 @@ impl Encoder {
         decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
         self.cut(&mut parts);
         Ok(parts)
+    }
+
+    /// As `encode`, for a series that has histograms.
+    fn encode_histograms(&mut self) -> Result<Vec<SealedPart>, ChunkError> {
+        let mut parts = Vec::new();
+        self.timestamps_ms.clear();
+        self.values.clear();
+        let mut chunks = std::mem::take(&mut self.pieces.histograms);
+        decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
+        let is_ascending = chunks.is_sorted_by(|left, right| left.max_ms < right.min_ms);
+        if self.timestamps_ms.is_empty() && is_ascending {
+            // Full chunks are copied; what lies between them is encoded anew.
+            let is_full =
+                |chunk: &SealedChunk| chunk.sample_count as usize > HISTOGRAM_CHUNK_SAMPLE_COUNT / 2;
+            let is_copied =
+                |chunk: &SealedChunk| is_full(chunk) && Day::of_ms(chunk.min_ms) == Day::of_ms(chunk.max_ms);
+            for same in chunks.chunk_by_mut(|left, right| !is_copied(left) && !is_copied(right)) {
+                match same {
+                    [chunk] if is_copied(chunk) => {
+                        parts.push(SealedPart { day: Day::of_ms(chunk.min_ms), chunk: Arc::clone(chunk) });
+                    }
+                    _ => self.cut_histograms(same, &mut parts)?,
+                }
+            }
+            return Ok(parts);
+        }
+        self.cut_histograms(&chunks, &mut parts)?;
+        Ok(parts)
+    }
+
+    /// Merges the decoded floats with `chunks` of histograms and cuts at midnight.
+    fn cut_histograms(
+        &mut self,
+        chunks: &[Arc<SealedChunk>],
+        parts: &mut Vec<SealedPart>,
+    ) -> Result<(), ChunkError> {
+        let mut rows = HistogramRows::default();
+        rows.merge(chunks, &mut self.decoder)?;
+        let mut samples = MixedSamples::new(rows);
+        samples.merge_floats(&self.timestamps_ms, &self.values);
+        for in_day in samples.split_by(|left_ms, right_ms| Day::of_ms(left_ms) == Day::of_ms(right_ms)) {
+            in_day.seal(&mut self.codec, |chunk| {
+                parts.push(SealedPart { day: Day::of_ms(chunk.min_ms), chunk: Arc::new(chunk) });
+            });
+        }
+        Ok(())
     }
 
     /// Takes a chunk over as it is, unless midnight UTC lies inside.

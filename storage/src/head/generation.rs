@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::SHARD_COUNT;
+use super::exemplars::ExemplarLane;
+use super::histograms::HistogramShard;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
-use crate::model::TimeRange;
+use crate::chunk::is_histogram_chunk;
+use crate::model::{Exemplar, TimeRange};
 
 /// Samples by series, as the head takes them.
 ///
@@ -38,6 +41,7 @@ impl<'a> SampleRuns<'a> {
 struct Shard {
     series: Vec<SeriesBuffer>,
     codec: Codec,
+    histograms: HistogramShard,
 }
 
 impl Shard {
@@ -58,6 +62,7 @@ pub(crate) struct Generation {
     shards: Vec<Mutex<Shard>>,
     memory_bytes: AtomicUsize,
     sample_count: AtomicUsize,
+    exemplars: ExemplarLane,
 }
 
 /// Facts about a generation.
@@ -77,6 +82,7 @@ impl Default for Generation {
             shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
             memory_bytes: AtomicUsize::new(0),
             sample_count: AtomicUsize::new(0),
+            exemplars: ExemplarLane::default(),
         }
     }
 }
@@ -112,11 +118,34 @@ impl Generation {
         for (series_ref, chunk) in chunks {
             let (shard_index, local_index) = place(series_ref);
             let mut shard = self.shards[shard_index].lock();
-            let (series, codec) = shard.series_mut(local_index, &mut grown);
             sample_count += chunk.sample_count as usize;
+            if is_histogram_chunk(&chunk.values) {
+                let Shard { codec, histograms, .. } = &mut *shard;
+                grown += histograms.append(local_index as u32, chunk, codec);
+                continue;
+            }
+            let (series, codec) = shard.series_mut(local_index, &mut grown);
             grown += series.append_chunk(chunk, codec);
         }
         self.account(grown, sample_count);
+    }
+
+    /// Appends exemplars by series. The only way in for exemplars, for live writes and for replay.
+    pub(crate) fn append_exemplars(&self, exemplars: &[(u32, Exemplar)]) {
+        if !exemplars.is_empty() {
+            let grown = self.exemplars.append(exemplars);
+            self.account(grown, 0);
+        }
+    }
+
+    /// Appends the exemplars of one series inside `range` to `out`, ascending.
+    pub(crate) fn exemplars(&self, series_ref: u32, range: TimeRange, out: &mut Vec<Exemplar>) {
+        self.exemplars.collect(series_ref, range, out);
+    }
+
+    /// How many exemplars there are.
+    pub(crate) fn exemplar_count(&self) -> usize {
+        self.exemplars.count()
     }
 
     fn account(&self, grown: isize, sample_count: usize) {
@@ -132,9 +161,11 @@ impl Generation {
     pub(crate) fn collect(&self, series_ref: u32, range: TimeRange, pieces: &mut HeadPieces) {
         pieces.clear();
         let (shard_index, local_index) = place(series_ref);
-        if let Some(series) = self.shards[shard_index].lock().series.get(local_index) {
+        let shard = self.shards[shard_index].lock();
+        if let Some(series) = shard.series.get(local_index) {
             series.collect(range, pieces);
         }
+        shard.histograms.collect(local_index as u32, range, pieces);
     }
 
     /// Keeps of ascending `series_refs` those that may have samples inside `range`.
@@ -146,7 +177,8 @@ impl Generation {
             for (_, position) in same_shard {
                 let (_, local_index) = place(series_refs[*position as usize]);
                 let series = shard.series.get(local_index);
-                is_touching[*position as usize] = series.is_some_and(|series| series.touches(range));
+                is_touching[*position as usize] = series.is_some_and(|series| series.touches(range))
+                    || shard.histograms.touches(local_index as u32, range);
             }
         }
         let mut touching = is_touching.iter();
@@ -156,15 +188,18 @@ impl Generation {
     /// An upper estimate of the samples of one series.
     pub(crate) fn estimated_sample_count(&self, series_ref: u32) -> usize {
         let (shard_index, local_index) = place(series_ref);
-        self.shards[shard_index].lock().series.get(local_index).map_or(0, SeriesBuffer::sample_count)
+        let shard = self.shards[shard_index].lock();
+        shard.series.get(local_index).map_or(0, SeriesBuffer::sample_count)
+            + shard.histograms.sample_count(local_index as u32)
     }
 
     /// Samples of the series that has most.
     pub(crate) fn series_sample_count_max(&self) -> usize {
-        let per_shard = self
-            .shards
-            .iter()
-            .map(|shard| shard.lock().series.iter().map(SeriesBuffer::sample_count).max().unwrap_or(0));
+        let per_shard = self.shards.iter().map(|shard| {
+            let shard = shard.lock();
+            let floats = shard.series.iter().map(SeriesBuffer::sample_count).max().unwrap_or(0);
+            floats + shard.histograms.sample_count_max()
+        });
         per_shard.max().unwrap_or(0)
     }
 
@@ -172,13 +207,21 @@ impl Generation {
     pub(crate) fn series_refs(&self) -> Vec<u32> {
         let mut refs = Vec::new();
         for (shard_index, shard) in self.shards.iter().enumerate() {
-            for (local_index, series) in shard.lock().series.iter().enumerate() {
+            let shard = shard.lock();
+            for (local_index, series) in shard.series.iter().enumerate() {
                 if series.sample_count() > 0 {
                     refs.push((local_index * SHARD_COUNT + shard_index) as u32);
                 }
             }
+            refs.extend(
+                shard
+                    .histograms
+                    .facts()
+                    .map(|(local_index, ..)| (local_index as usize * SHARD_COUNT + shard_index) as u32),
+            );
         }
         refs.sort_unstable();
+        refs.dedup();
         refs
     }
 
@@ -194,17 +237,25 @@ impl Generation {
 
     /// Returns whether nothing was ever appended.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sample_count() == 0
+        self.sample_count() == 0 && self.exemplars.is_empty()
     }
 
     /// Walks all series for the status page.
     pub(crate) fn stats(&self) -> GenerationStats {
         let mut stats = GenerationStats::default();
         for shard in &self.shards {
-            for series in &shard.lock().series {
-                let Some((min_ms, max_ms)) = series.span_ms() else { continue };
-                stats.series_count += 1;
-                stats.chunk_count += series.chunk_count();
+            let shard = shard.lock();
+            let floats = shard.series.iter().filter_map(|series| {
+                series.span_ms().map(|(min_ms, max_ms)| (1, series.chunk_count(), min_ms, max_ms))
+            });
+            let histograms = shard.histograms.facts().map(|(local_index, chunk_count, min_ms, max_ms)| {
+                let has_floats =
+                    shard.series.get(local_index as usize).is_some_and(|series| series.sample_count() > 0);
+                (usize::from(!has_floats), chunk_count, min_ms, max_ms)
+            });
+            for (series_count, chunk_count, min_ms, max_ms) in floats.chain(histograms) {
+                stats.series_count += series_count;
+                stats.chunk_count += chunk_count;
                 let (oldest_ms, newest_ms) = stats.span_ms.unwrap_or((min_ms, max_ms));
                 stats.span_ms = Some((oldest_ms.min(min_ms), newest_ms.max(max_ms)));
             }

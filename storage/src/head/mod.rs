@@ -5,16 +5,21 @@
 //! and drops it, so a query that still holds it reads on undisturbed.
 //! Not here: durability (see `wal`), when to flush (see `engine`).
 
+mod exemplars;
 mod flush;
 mod generation;
+mod histograms;
 mod late;
+mod mixed;
 mod replay;
 mod series;
 mod table;
 
 pub(crate) use flush::{FlushError, write_blocks};
 pub(crate) use generation::{Generation, SampleRuns};
+pub(crate) use histograms::{HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};
 pub(crate) use late::sort_late;
+pub(crate) use mixed::MixedSamples;
 pub(crate) use replay::{HeadReplay, ReplayedTenant};
 pub(crate) use series::{Codec, HeadPieces, SealedChunk, decode_micro};
 pub(crate) use table::{Resolution, SeriesTable};

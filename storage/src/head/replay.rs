@@ -11,7 +11,7 @@ use tracing::warn;
 use super::generation::SampleRuns;
 use super::series::SealedChunk;
 use super::{Generation, SeriesTable};
-use crate::model::{MetricMetadata, TenantId};
+use crate::model::{Exemplar, MetricMetadata, TenantId};
 use crate::wal::{ChunkRecord, Record, SamplesView, SeriesRecord};
 
 /// One tenant while its records are replayed.
@@ -60,6 +60,7 @@ impl HeadReplay {
             Record::Series(series) => tenant.apply_series(&series),
             Record::Samples(view) => tenant.apply_samples(view),
             Record::Chunks(chunks) => tenant.apply_chunks(&chunks),
+            Record::Exemplars(exemplars) => tenant.apply_exemplars(exemplars),
             Record::Metadata(metadata) => {
                 tenant.metadata.extend(metadata);
                 0
@@ -72,7 +73,7 @@ fn sample_count(record: &Record<'_>) -> usize {
     match record {
         Record::Samples(view) => view.values.len(),
         Record::Chunks(chunks) => chunks.iter().map(|chunk| chunk.sample_count as usize).sum(),
-        Record::Tenant(_) | Record::Series(_) | Record::Metadata(_) => 0,
+        Record::Tenant(_) | Record::Series(_) | Record::Metadata(_) | Record::Exemplars(_) => 0,
     }
 }
 
@@ -101,6 +102,19 @@ impl ReplayedTenant {
             values: &view.values,
         });
         orphan_count
+    }
+
+    /// Appends exemplars; those of series that the log does not name are left out, with the samples that are counted.
+    fn apply_exemplars(&mut self, mut exemplars: Vec<(u32, Exemplar)>) -> usize {
+        exemplars.retain_mut(|(number, _)| match self.refs.get(number) {
+            Some(series_ref) => {
+                *number = *series_ref;
+                true
+            }
+            None => false,
+        });
+        self.generation.append_exemplars(&exemplars);
+        0
     }
 
     /// Appends chunks; returns how many samples had to be left out.

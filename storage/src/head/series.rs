@@ -5,13 +5,14 @@
 //! go to [`super::late::LateSamples`].
 //! Invariants: `sealed`, then `micro`, then `tail` ascend strictly in time.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::late::LateSamples;
 use super::{CHUNK_SAMPLE_COUNT, TAIL_SAMPLE_COUNT};
 use crate::chunk::{ChunkDecoder, ChunkEncoder, ChunkError};
 use crate::coding::{Cursor, put_uvarint};
-use crate::model::TimeRange;
+use crate::model::{Histogram, TimeRange};
 
 /// An encoded run of ascending samples of one series. Shared with readers, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,24 @@ pub(crate) struct Codec {
 impl Codec {
     /// Encodes ascending samples into a chunk.
     pub(crate) fn seal(&mut self, timestamps_ms: &[i64], values: &[f64]) -> SealedChunk {
+        self.value_bytes.clear();
+        self.encoder.encode_values(values, &mut self.value_bytes);
+        self.seal_encoded(timestamps_ms)
+    }
+
+    /// Encodes ascending histograms of one layout into a chunk.
+    pub(crate) fn seal_histograms<R: Borrow<Histogram>>(
+        &mut self,
+        timestamps_ms: &[i64],
+        rows: &[R],
+    ) -> SealedChunk {
+        self.value_bytes.clear();
+        self.encoder.encode_histograms(rows, &mut self.value_bytes);
+        self.seal_encoded(timestamps_ms)
+    }
+
+    /// Makes a chunk of the encoded values and these timestamps.
+    fn seal_encoded(&mut self, timestamps_ms: &[i64]) -> SealedChunk {
         debug_assert!(timestamps_ms.is_sorted_by(|left, right| left < right));
         let timestamps = match &self.last_timestamps {
             Some((last, bytes)) if last == timestamps_ms => Arc::clone(bytes),
@@ -70,12 +89,10 @@ impl Codec {
                 bytes
             }
         };
-        self.value_bytes.clear();
-        self.encoder.encode_values(values, &mut self.value_bytes);
         SealedChunk {
             min_ms: timestamps_ms.first().copied().unwrap_or_default(),
             max_ms: timestamps_ms.last().copied().unwrap_or_default(),
-            sample_count: values.len() as u32,
+            sample_count: timestamps_ms.len() as u32,
             timestamps,
             values: self.value_bytes.as_slice().into(),
         }
@@ -105,6 +122,8 @@ pub(crate) struct HeadPieces {
     pub(crate) late_chunks: Vec<Arc<SealedChunk>>,
     /// Late samples not in a chunk yet, in order of arrival; these win over everything.
     pub(crate) late: Vec<(i64, f64)>,
+    /// Chunks of histograms; each wins over all before it.
+    pub(crate) histograms: Vec<Arc<SealedChunk>>,
 }
 
 impl HeadPieces {
@@ -115,6 +134,7 @@ impl HeadPieces {
         self.tail_values.clear();
         self.late_chunks.clear();
         self.late.clear();
+        self.histograms.clear();
     }
 }
 

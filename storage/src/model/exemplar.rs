@@ -37,6 +37,12 @@ impl Exemplar {
             .then_with(|| bits(self).cmp(&bits(other)))
     }
 
+    /// Sorts the exemplars of one series from several sources; what several have stays once.
+    pub(crate) fn merge(exemplars: &mut Vec<Self>) {
+        exemplars.sort_by(Self::order);
+        exemplars.dedup();
+    }
+
     /// Bytes of memory, about.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.labels.encoded().len() + 2 * size_of::<usize>()

@@ -1,8 +1,9 @@
-//! The one vocabulary of the engine: label sets, matchers, histograms, metadata, tenants, time ranges.
+//! The one vocabulary of the engine: label sets, matchers, histograms, exemplars, metadata, tenants, time ranges.
 //!
 //! Time is `i64` milliseconds since the Unix epoch; ranges are half-open `[start_ms, end_ms)`.
 //! Not here: anything of a protocol or of PromQL.
 
+mod exemplar;
 mod go_regex;
 pub(crate) mod histogram;
 mod label_set;
@@ -13,6 +14,7 @@ mod stale;
 mod tenant;
 mod time_range;
 
+pub use exemplar::{EXEMPLAR_LABEL_CHARS_MAX, Exemplar};
 pub use go_regex::go_regex_to_rust;
 pub use histogram::{
     BUCKET_COUNT_MAX, BucketSpan, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramError, HistogramLayout,

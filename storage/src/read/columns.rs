@@ -1,10 +1,13 @@
 //! Samples of one series as columns, with the memory that decoding needs.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
+use super::merge_samples;
 use crate::chunk::ChunkDecoder;
-use crate::head::HeadPieces;
-use crate::model::TimeRange;
+use crate::head::{HeadPieces, HistogramRows};
+use crate::model::{Histogram, TimeRange};
 
 /// Decoded timestamp columns kept per worker: neighbouring series of a block share them.
 const CACHED_COLUMN_COUNT_MAX: usize = 64;
@@ -12,13 +15,15 @@ const CACHED_COLUMN_COUNT_MAX: usize = 64;
 /// Samples of one series as columns, ascending by time without repeats. Reuse it between series.
 ///
 /// # Shape
-/// Both columns have the same length.
+/// `timestamps_ms` and `values` have the same length. `histograms` is empty for a series of floats.
 #[derive(Debug, Default)]
 pub struct SampleColumns {
     /// Milliseconds since the Unix epoch, strictly ascending.
     pub timestamps_ms: Vec<i64>,
     /// Values, bit-exact; stale markers included.
     pub values: Vec<f64>,
+    /// Samples that are histograms, by ascending position; `values` holds an ordinary NaN there.
+    pub histograms: Vec<(u32, Arc<Histogram>)>,
     pub(super) scratch: ReadScratch,
 }
 
@@ -27,6 +32,7 @@ pub struct SampleColumns {
 pub(super) struct ReadScratch {
     pub(super) decoder: ChunkDecoder,
     pub(super) pieces: HeadPieces,
+    pub(super) rows: HistogramRows,
     pub(super) chunk_views: Vec<crate::block::reader::ChunkView>,
     /// The series set that the cache belongs to.
     pub(super) cache_owner: u64,
@@ -50,6 +56,7 @@ impl Clone for SampleColumns {
         Self {
             timestamps_ms: self.timestamps_ms.clone(),
             values: self.values.clone(),
+            histograms: self.histograms.clone(),
             scratch: ReadScratch::default(),
         }
     }
@@ -60,6 +67,7 @@ impl SampleColumns {
     pub fn clear(&mut self) {
         self.timestamps_ms.clear();
         self.values.clear();
+        self.histograms.clear();
     }
 
     /// How many samples there are.
@@ -72,6 +80,11 @@ impl SampleColumns {
         self.timestamps_ms.is_empty()
     }
 
+    /// Merges what was appended from `middle` on into what was there before: the later samples win.
+    pub(super) fn merge(&mut self, middle: usize) {
+        merge_samples(middle, &mut self.timestamps_ms, &mut self.values, &mut self.histograms);
+    }
+
     /// Drops the samples from position `from` on whose times lie in `deleted` (ascending, disjoint).
     pub(super) fn drop_deleted(&mut self, from: usize, deleted: &[TimeRange]) {
         for interval in deleted {
@@ -81,6 +94,14 @@ impl SampleColumns {
             let end = from + fresh.partition_point(|time_ms| *time_ms < interval.end_ms);
             self.timestamps_ms.drain(start..end);
             self.values.drain(start..end);
+            if !self.histograms.is_empty() {
+                let (start, end) = (start as u32, end as u32);
+                self.histograms.retain_mut(|(position, _)| {
+                    let is_kept = !(start..end).contains(position);
+                    *position -= if *position >= end { end - start } else { 0 };
+                    is_kept
+                });
+            }
         }
     }
 
@@ -93,6 +114,13 @@ impl SampleColumns {
         if start > 0 {
             self.timestamps_ms.drain(..start);
             self.values.drain(..start);
+        }
+        if !self.histograms.is_empty() {
+            self.histograms.retain_mut(|(position, _)| {
+                let is_inside = (start..end).contains(&(*position as usize));
+                *position = position.wrapping_sub(start as u32);
+                is_inside
+            });
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Decoding of head pieces, and the merge in which the later half wins.
 
+use std::sync::Arc;
+
 use crate::chunk::{ChunkDecoder, ChunkError};
 use crate::head::{HeadPieces, SealedChunk, decode_micro, sort_late};
+use crate::model::Histogram;
 
 /// Decodes everything in `pieces`, appending ascending samples to both columns.
 ///
@@ -49,7 +52,12 @@ fn decode_chunk(
 ///
 /// # Cost
 /// Nothing if the second run is newer than the first; else O(both).
-pub(crate) fn merge_halves(start: usize, middle: usize, timestamps_ms: &mut Vec<i64>, values: &mut Vec<f64>) {
+pub(crate) fn merge_halves<T: Clone>(
+    start: usize,
+    middle: usize,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<T>,
+) {
     let end = timestamps_ms.len();
     if middle <= start || middle >= end || timestamps_ms[middle - 1] < timestamps_ms[middle] {
         return;
@@ -67,7 +75,7 @@ pub(crate) fn merge_halves(start: usize, middle: usize, timestamps_ms: &mut Vec<
             first += 1;
         }
         merged_timestamps_ms.push(timestamps_ms[taken]);
-        merged_values.push(values[taken]);
+        merged_values.push(values[taken].clone());
         if takes_second {
             second += 1;
         } else {
@@ -78,6 +86,43 @@ pub(crate) fn merge_halves(start: usize, middle: usize, timestamps_ms: &mut Vec<
     values.truncate(from);
     timestamps_ms.extend_from_slice(&merged_timestamps_ms);
     values.extend_from_slice(&merged_values);
+}
+
+/// As [`merge_halves`] from the start on, for columns with histograms: those also win over floats of the second run.
+pub(crate) fn merge_samples(
+    middle: usize,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+    histograms: &mut Vec<(u32, Arc<Histogram>)>,
+) {
+    let end = timestamps_ms.len();
+    if histograms.is_empty() {
+        return merge_halves(0, middle, timestamps_ms, values);
+    }
+    if middle == 0 || middle >= end || timestamps_ms[middle - 1] < timestamps_ms[middle] {
+        return;
+    }
+    let mut cells: Vec<(f64, Option<Arc<Histogram>>)> = values.iter().map(|value| (*value, None)).collect();
+    for (position, histogram) in histograms.drain(..) {
+        cells[position as usize].1 = Some(histogram);
+    }
+    // Where the first run has a histogram and the second a float, the float gives way.
+    let mut first = 0;
+    for second in middle..end {
+        while first < middle && timestamps_ms[first] < timestamps_ms[second] {
+            first += 1;
+        }
+        let is_same_time = first < middle && timestamps_ms[first] == timestamps_ms[second];
+        if is_same_time && cells[second].1.is_none() && cells[first].1.is_some() {
+            cells[second] = cells[first].clone();
+        }
+    }
+    merge_halves(0, middle, timestamps_ms, &mut cells);
+    values.clear();
+    for (position, (value, histogram)) in cells.into_iter().enumerate() {
+        values.push(value);
+        histograms.extend(histogram.map(|histogram| (position as u32, histogram)));
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +148,38 @@ mod tests {
             expected.extend(second);
             prop_assert_eq!(&timestamps_ms[1..], expected.keys().copied().collect::<Vec<_>>());
             prop_assert_eq!(&values[1..], expected.values().map(|v| *v as f64).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_histogram_wins_over_a_float(
+            first in proptest::collection::btree_map(0_i64..20, any::<bool>(), 0..20),
+            second in proptest::collection::btree_map(0_i64..20, any::<bool>(), 0..20),
+        ) {
+            let (mut timestamps_ms, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+            let mut expected: BTreeMap<i64, (bool, f64)> = BTreeMap::new();
+            for (run, number) in [(&first, 1.0), (&second, 2.0)] {
+                for (time_ms, is_histogram) in run {
+                    if *is_histogram {
+                        let histogram = Histogram { count: number, ..Histogram::default() };
+                        histograms.push((timestamps_ms.len() as u32, Arc::new(histogram)));
+                    }
+                    timestamps_ms.push(*time_ms);
+                    values.push(if *is_histogram { f64::NAN } else { number });
+                    let known = expected.entry(*time_ms).or_insert((false, 0.0));
+                    if *is_histogram || !known.0 {
+                        *known = (*is_histogram, number);
+                    }
+                }
+            }
+            merge_samples(first.len(), &mut timestamps_ms, &mut values, &mut histograms);
+            prop_assert_eq!(&timestamps_ms, &expected.keys().copied().collect::<Vec<_>>());
+            let mut found: Vec<(bool, f64)> = values.iter().map(|value| (false, *value)).collect();
+            for (position, histogram) in &histograms {
+                prop_assert!(found[*position as usize].1.is_nan());
+                found[*position as usize] = (true, histogram.count);
+            }
+            prop_assert_eq!(found, expected.values().copied().collect::<Vec<_>>());
+            prop_assert!(histograms.is_sorted_by_key(|(position, _)| *position));
         }
     }
 }

@@ -10,7 +10,7 @@ mod select;
 mod series_set;
 
 pub use columns::SampleColumns;
-pub(crate) use decode::{decode_pieces, merge_halves};
+pub(crate) use decode::{decode_pieces, merge_halves, merge_samples};
 pub(crate) use select::{Source, select, visit_selected};
 pub use series_set::SeriesSet;
 
@@ -25,6 +25,12 @@ pub enum ReadError {
         path: String,
         /// What was found.
         reason: String,
+    },
+    /// The answer is larger than the caller takes.
+    #[error("more than {limit} exemplars match, take a shorter time range or a narrower selector")]
+    TooManyExemplars {
+        /// Most exemplars.
+        limit: usize,
     },
     /// A section of a block is not what was written.
     #[error("corrupt block {path}: section {section} at byte {offset} of the file: {reason}")]

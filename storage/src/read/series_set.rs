@@ -1,13 +1,15 @@
 //! The series that a selection found, and their samples.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::columns::{ReadScratch, SampleColumns};
+use super::columns::SampleColumns;
 use super::select::{Found, Source};
-use super::{ReadError, decode_pieces, merge_halves};
+use super::{ReadError, decode_pieces, merge_samples};
 use crate::block::view::BlockView;
-use crate::chunk::ChunkError;
-use crate::model::{LabelSet, TimeRange};
+use crate::chunk::{ChunkError, is_histogram_chunk};
+use crate::head::Generation;
+use crate::model::{Histogram, LabelSet, TimeRange};
 
 /// Tells caches of one set from those of another.
 static NEXT_SET_ID: AtomicU64 = AtomicU64::new(1);
@@ -127,19 +129,16 @@ impl SeriesSet {
         columns.scratch.prepare_cache(self.set_id);
         for part in self.parts(series_index) {
             let middle = columns.len();
-            let SampleColumns { timestamps_ms, values, scratch } = columns;
             match &self.sources[part.source_index as usize] {
                 Source::Block(block) => {
-                    read_block(block, *part, range, timestamps_ms, values, scratch)?;
+                    read_block(block, *part, range, columns)?;
                     columns.drop_deleted(middle, block.deleted(part.series_id));
                 }
                 Source::Head(generation) => {
-                    generation.collect(part.series_id, range, &mut scratch.pieces);
-                    decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values)
-                        .map_err(|error| corrupt("head", &error))?;
+                    read_head(generation, *part, range, columns).map_err(|error| corrupt("head", &error))?;
                 }
             }
-            merge_halves(0, middle, &mut columns.timestamps_ms, &mut columns.values);
+            columns.merge(middle);
         }
         columns.trim(range);
         Ok(())
@@ -150,14 +149,47 @@ fn corrupt(path: &str, error: &ChunkError) -> ReadError {
     ReadError::Corrupt { path: path.to_owned(), reason: error.to_string() }
 }
 
+/// Appends histograms, whose times are in their column already.
+fn append_histograms(
+    rows: impl ExactSizeIterator<Item = Arc<Histogram>>,
+    values: &mut Vec<f64>,
+    histograms: &mut Vec<(u32, Arc<Histogram>)>,
+) {
+    let start = values.len();
+    values.resize(start + rows.len(), f64::NAN);
+    histograms.extend((start as u32..).zip(rows));
+}
+
+fn read_head(
+    generation: &Generation,
+    part: Part,
+    range: TimeRange,
+    columns: &mut SampleColumns,
+) -> Result<(), ChunkError> {
+    let SampleColumns { timestamps_ms, values, histograms, scratch } = &mut *columns;
+    generation.collect(part.series_id, range, &mut scratch.pieces);
+    let floats = timestamps_ms.len();
+    decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values)?;
+    if scratch.pieces.histograms.is_empty() {
+        return Ok(());
+    }
+    merge_samples(floats, timestamps_ms, values, histograms);
+    let middle = timestamps_ms.len();
+    scratch.rows.clear();
+    scratch.rows.merge(&scratch.pieces.histograms, &mut scratch.decoder)?;
+    timestamps_ms.append(&mut scratch.rows.timestamps_ms);
+    append_histograms(scratch.rows.rows.drain(..), values, histograms);
+    merge_samples(middle, timestamps_ms, values, histograms);
+    Ok(())
+}
+
 fn read_block(
     block: &BlockView,
     part: Part,
     range: TimeRange,
-    timestamps_ms: &mut Vec<i64>,
-    values: &mut Vec<f64>,
-    scratch: &mut ReadScratch,
+    columns: &mut SampleColumns,
 ) -> Result<(), ReadError> {
+    let SampleColumns { timestamps_ms, values, histograms, scratch } = columns;
     scratch.chunk_views.clear();
     block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
     let block = &block.reader;
@@ -181,7 +213,15 @@ fn read_block(
             ..cached.partition_point(|time_ms| *time_ms < range.end_ms);
         timestamps_ms.extend_from_slice(&cached[inside.clone()]);
         let bytes = block.values(view)?;
-        scratch.decoder.decode_value_range(bytes, sample_count, inside, values).map_err(damaged)?;
+        if is_histogram_chunk(bytes) {
+            let rows = &mut scratch.rows.rows;
+            rows.clear();
+            scratch.decoder.decode_histograms(bytes, sample_count, rows).map_err(damaged)?;
+            rows.truncate(inside.end);
+            append_histograms(rows.drain(inside.start.min(rows.len())..), values, histograms);
+        } else {
+            scratch.decoder.decode_value_range(bytes, sample_count, inside, values).map_err(damaged)?;
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::coding::{CodingError, Cursor, crc32c, put_bytes, put_ivarint, put_uvarint};
-use crate::model::{LabelSet, MetricKind, MetricMetadata};
+use crate::model::{Exemplar, LabelSet, MetricKind, MetricMetadata};
 
 /// First bytes of a segment.
 pub(super) const SEGMENT_MAGIC: [u8; 4] = *b"MTWL";
@@ -27,6 +27,7 @@ const TYPE_SERIES: u8 = 2;
 const TYPE_SAMPLES: u8 = 3;
 const TYPE_CHUNKS: u8 = 4;
 const TYPE_METADATA: u8 = 5;
+const TYPE_EXEMPLARS: u8 = 6;
 
 /// Builds the header of segment `sequence`.
 pub(super) fn segment_header(sequence: u64) -> Vec<u8> {
@@ -114,6 +115,8 @@ pub(crate) enum Record<'a> {
     Chunks(Vec<ChunkRecord<'a>>),
     /// Facts about metrics.
     Metadata(Vec<MetricMetadata>),
+    /// Exemplars by series.
+    Exemplars(Vec<(u32, Exemplar)>),
 }
 
 /// Appends framed records to one buffer that goes to the WAL as a whole.
@@ -206,6 +209,19 @@ impl RecordBuilder {
         });
     }
 
+    /// Adds exemplars by series.
+    pub(crate) fn exemplars(&mut self, tenant: u32, exemplars: &[(u32, Exemplar)]) {
+        self.framed(TYPE_EXEMPLARS, tenant, |out| {
+            put_uvarint(out, exemplars.len() as u64);
+            for (series_ref, exemplar) in exemplars {
+                put_uvarint(out, u64::from(*series_ref));
+                put_ivarint(out, exemplar.time_ms);
+                out.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
+                put_bytes(out, exemplar.labels.encoded().as_bytes());
+            }
+        });
+    }
+
     fn framed(&mut self, record_type: u8, tenant: u32, payload: impl FnOnce(&mut Vec<u8>)) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
@@ -270,6 +286,7 @@ impl<'a> Record<'a> {
             TYPE_SERIES => Record::Series(decode_series(&mut cursor)?),
             TYPE_SAMPLES => Record::Samples(decode_samples(&mut cursor)?),
             TYPE_CHUNKS => Record::Chunks(decode_chunks(&mut cursor)?),
+            TYPE_EXEMPLARS => Record::Exemplars(decode_exemplars(&mut cursor)?),
             TYPE_METADATA => Record::Metadata(decode_metadata(&mut cursor)?),
             _ => return Err(cursor.error("unknown record type")),
         };
@@ -338,6 +355,20 @@ fn decode_chunks<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<ChunkRecord<'a>>, Co
         previous = timestamps;
     }
     Ok(chunks)
+}
+
+fn decode_exemplars(cursor: &mut Cursor<'_>) -> Result<Vec<(u32, Exemplar)>, CodingError> {
+    let count = cursor.count(11)?;
+    let mut exemplars = Vec::with_capacity(count);
+    for _ in 0..count {
+        let series_ref = take_u32(cursor, "series number is above 32 bits")?;
+        let time_ms = cursor.ivarint()?;
+        let value = f64::from_bits(cursor.u64()?);
+        let labels = LabelSet::from_encoded(cursor.text()?)
+            .map_err(|_| cursor.error("label set of an exemplar is damaged"))?;
+        exemplars.push((series_ref, Exemplar { labels, value, time_ms }));
+    }
+    Ok(exemplars)
 }
 
 fn decode_metadata(cursor: &mut Cursor<'_>) -> Result<Vec<MetricMetadata>, CodingError> {

@@ -17,7 +17,7 @@ mod writer;
 pub(crate) use failure::WalFailure;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use reader::{ReplayError, replay};
-pub(crate) use segment::{delete_segments_below, list_aside};
+pub(crate) use segment::{delete_segments_below, list_aside, write_segment};
 pub(crate) use writer::{Lsn, WalOptions, WalWriter};
 
 #[cfg(test)]

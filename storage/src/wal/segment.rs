@@ -98,6 +98,21 @@ impl Segment {
     }
 }
 
+/// Writes a whole segment that holds `records`, durably.
+///
+/// # Errors
+/// Those of the operating system; also if there is such a segment.
+pub(crate) fn write_segment(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    sequence: u64,
+    records: &[u8],
+) -> io::Result<()> {
+    let mut segment = Segment::create(fs, directory, sequence)?;
+    segment.append(records)?;
+    segment.sync()
+}
+
 /// Deletes all segments below `floor` and returns how many bytes that freed.
 ///
 /// # Errors

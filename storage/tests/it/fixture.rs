@@ -60,6 +60,8 @@ impl Fixture {
             timestamps_ms: &timestamps_ms,
             values: &values,
             labels: &labels,
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         self.storage().write(tenant, &batch, NOW_MS).unwrap()
@@ -76,21 +78,31 @@ impl Fixture {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Vec<(u32, Vec<(i64, u64)>)> {
-        let set = self.storage().reader(tenant).select(matchers, range).unwrap();
-        let mut columns = SampleColumns::default();
-        let mut found = Vec::new();
-        for index in 0..set.len() {
-            set.read(index, range, &mut columns).unwrap();
-            assert!(columns.timestamps_ms.is_sorted_by(|left, right| left < right));
-            assert!(columns.len() <= set.estimated_sample_count(index, range));
-            if !columns.is_empty() {
-                let id = set.labels(index).get("id").unwrap().parse().unwrap();
-                let bits = columns.values.iter().map(|value| value.to_bits());
-                found.push((id, columns.timestamps_ms.iter().copied().zip(bits).collect()));
-            }
-        }
-        found
+        read_all(self.storage(), tenant, matchers, range)
     }
+}
+
+/// Reads everything that matches inside `range`: per series the id and the samples as bits.
+pub(crate) fn read_all(
+    storage: &Storage,
+    tenant: &TenantId,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Vec<(u32, Vec<(i64, u64)>)> {
+    let set = storage.reader(tenant).select(matchers, range).unwrap();
+    let mut columns = SampleColumns::default();
+    let mut found = Vec::new();
+    for index in 0..set.len() {
+        set.read(index, range, &mut columns).unwrap();
+        assert!(columns.timestamps_ms.is_sorted_by(|left, right| left < right));
+        assert!(columns.len() <= set.estimated_sample_count(index, range));
+        if !columns.is_empty() {
+            let id = set.labels(index).get("id").unwrap().parse().unwrap();
+            let bits = columns.values.iter().map(|value| value.to_bits());
+            found.push((id, columns.timestamps_ms.iter().copied().zip(bits).collect()));
+        }
+    }
+    found
 }
 
 pub(crate) fn labels_of(id: u32) -> LabelSet {

@@ -4,6 +4,8 @@
 
 mod deletes;
 mod fixture;
+mod histograms;
 mod model;
 mod scenarios;
+mod snapshots;
 mod torture;

@@ -195,6 +195,8 @@ fn metadata_survives_flush_and_restart() {
             timestamps_ms: &[],
             values: &[],
             labels: &Vec::<LabelSet>::new(),
+            histograms: &[],
+            exemplars: &[],
             metadata: facts,
         };
         fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
@@ -227,6 +229,8 @@ fn series_with_bad_labels_are_refused_and_their_neighbours_kept() {
         timestamps_ms: &[NOW_MS - 1, NOW_MS, NOW_MS, NOW_MS],
         values: &[1.0, 2.0, 3.0, 4.0],
         labels: &Labels,
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     let report = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
@@ -245,6 +249,8 @@ fn a_batch_that_does_not_fit_together_is_refused_whole() {
         timestamps_ms: &[NOW_MS],
         values: &[1.0],
         labels: &labels,
+        histograms: &[],
+        exemplars: &[],
         metadata: &[],
     };
     let outcome = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS);

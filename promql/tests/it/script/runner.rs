@@ -102,6 +102,8 @@ impl Bench {
             timestamps_ms: &times,
             values: &values,
             labels: &labels,
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         let now_ms = times.iter().copied().max().unwrap_or(0);

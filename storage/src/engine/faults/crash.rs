@@ -14,6 +14,9 @@ const IMAGE_COUNT_MIN: usize = 10_000;
 /// Random images a moment, if that many differ.
 const RANDOM_IMAGE_COUNT: u64 = 40;
 
+/// Of so many images one is opened with a second crash on the way.
+const SECOND_CRASH_STEP: usize = 101;
+
 /// What a mark in the log says.
 #[derive(Debug, Clone, Copy)]
 enum Remark {
@@ -93,6 +96,7 @@ impl Known {
 }
 
 struct Case {
+    number: usize,
     moment: usize,
     choice: String,
     image: MemoryFs,
@@ -118,6 +122,7 @@ fn check(case: &Case, ledger: &Ledger) -> Result<(), String> {
 }
 
 /// Collects images that differ from all before.
+#[derive(Default)]
 struct Cases {
     cases: Vec<Case>,
     seen: HashSet<u64>,
@@ -130,7 +135,8 @@ impl Cases {
         let image = disk.image(unsynced);
         let place = self.hasher.hash_one((image.contents(), &known.fates));
         if self.seen.insert(place) {
-            self.cases.push(Case { moment, choice, image, known: known.clone() });
+            let number = self.cases.len();
+            self.cases.push(Case { number, moment, choice, image, known: known.clone() });
         }
     }
 }
@@ -139,7 +145,7 @@ impl Cases {
 fn images(log: &[Event], batch_count: usize, seed: u64) -> Vec<Case> {
     let mut known = Known { fates: vec![Fate::Unwritten; batch_count], expired_ms: i64::MIN };
     let mut disk = Disk::default();
-    let mut cases = Cases { cases: Vec::new(), seen: HashSet::new(), hasher: RandomState::new() };
+    let mut cases = Cases::default();
     for (moment, event) in log.iter().enumerate() {
         disk.play(event);
         if let Event::Mark(number) = event {
@@ -157,12 +163,39 @@ fn images(log: &[Event], batch_count: usize, seed: u64) -> Vec<Case> {
     cases.cases
 }
 
+/// Images of power cuts while an image is being opened: another crash in the middle of recovery.
+fn images_of_recovery(case: &Case) -> Result<Vec<Case>, String> {
+    let fs = case.image.fork();
+    fs.record();
+    let known_count = fs.recorded().len();
+    drop(open(Arc::new(fs.clone()), NOW_MS)?);
+    let mut disk = Disk::default();
+    let mut cases = Cases::default();
+    for (moment, event) in fs.recorded().iter().enumerate() {
+        disk.play(event);
+        if moment >= known_count {
+            cases.add(&disk, case.moment, &case.known, Unsynced::Lost);
+            cases.add(&disk, case.moment, &case.known, Unsynced::Kept);
+            for choice in 0..3 {
+                cases.add(&disk, case.moment, &case.known, Unsynced::Random(Random(choice)));
+            }
+        }
+    }
+    Ok(cases.cases)
+}
+
 /// Checks all cases on all processors; returns what is wrong with the first bad one.
 fn check_all(cases: &[Case], ledger: &Ledger) -> Result<(), String> {
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            check(case, ledger).map_err(|problem| {
+            let mut outcome = Ok(());
+            if case.number.is_multiple_of(SECOND_CRASH_STEP) {
+                let again = images_of_recovery(case);
+                outcome = again.and_then(|again| again.iter().try_for_each(|case| check(case, ledger)));
+            }
+            let outcome = outcome.map_err(|problem| format!("crash in recovery: {problem}"));
+            outcome.and_then(|()| check(case, ledger)).map_err(|problem| {
                 let files = case.image.files();
                 format!(
                     "power cut after event {}, un-synced {}: {problem}\n{files:#?}",

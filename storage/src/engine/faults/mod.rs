@@ -3,7 +3,9 @@
 //! A scenario runs on a file system in memory; [`Ledger`] knows what was acknowledged and compares.
 
 mod crash;
+mod damage;
 mod failures;
+mod full;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +76,8 @@ pub(super) fn write(storage: &Storage, batch: &Batch, now_ms: i64) -> Result<(),
         values: &values,
         labels: &labels,
         metadata: &[],
+        histograms: &[],
+        exemplars: &[],
     };
     let tenant = TenantId::new(TENANTS[batch.tenant]).unwrap();
     let report = storage.write(&tenant, &columns, now_ms)?;
@@ -167,7 +171,8 @@ impl Ledger {
                 }
             }
             let value = found.get(place).copied();
-            if !allowed.contains(&value) && !(value.is_none() && place.2 < expired_ms) {
+            let is_expired = value.is_none() && place.2 < expired_ms;
+            if !is_expired && !allowed.contains(&value) {
                 return Err(format!("{place:?} is {value:?} where {allowed:?} is allowed, of {writes:?}"));
             }
         }

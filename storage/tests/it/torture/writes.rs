@@ -159,6 +159,8 @@ impl World {
             timestamps_ms: &[],
             values: &[],
             labels: &Vec::<LabelSet>::new(),
+            histograms: &[],
+            exemplars: &[],
             metadata: &[fact],
         };
         self.storage().write(&self.tenants[tenant].id, &batch, self.now_ms).unwrap();
@@ -228,6 +230,8 @@ impl World {
             timestamps_ms: &timestamps_ms,
             values: &values,
             labels: &labels,
+            histograms: &[],
+            exemplars: &[],
             metadata: &[],
         };
         self.storage().write(&self.tenants[tenant].id, &batch, self.now_ms)
