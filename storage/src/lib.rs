@@ -7,8 +7,10 @@
 
 mod batch;
 mod block;
+mod check;
 pub mod chunk;
 pub mod coding;
+mod compact;
 mod damage;
 mod engine;
 mod fs;
@@ -27,10 +29,11 @@ pub use block::door::IndexDoor;
 pub use batch::{
     ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
 };
+pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
 pub use damage::DamagedFile;
 pub use engine::{
-    Commit, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError, SnapshotInfo, Storage,
-    StorageOptions, StorageStats, WalSync, WriteError,
+    Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
+    SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};

@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub(crate) table: Arc<SeriesTable>,
     /// Generations of the head, oldest first.
     pub(crate) generations: Vec<Arc<Generation>>,
-    /// Blocks by ascending id: later blocks were written later.
+    /// Blocks by ascending precedence: what is in later ones was written later.
     pub(crate) blocks: Arc<[BlockView]>,
     pub(crate) metadata: Arc<Vec<MetricMetadata>>,
     /// Damaged files of the tenant.

@@ -82,6 +82,22 @@ pub(crate) struct ExemplarCursor<'a> {
     ahead: Option<(u32, usize, &'a [u8])>,
 }
 
+impl BlockReader {
+    /// Times of the first and the last exemplar, if there is one.
+    pub(crate) fn exemplar_span_ms(&self) -> Option<(i64, i64)> {
+        let mut cursor = Cursor::new(self.section(Section::Exemplars));
+        Some((cursor.i64().ok()?, cursor.i64().ok()?))
+    }
+
+    /// Times of the first and the last sample or exemplar.
+    pub(crate) fn whole_span_ms(&self) -> (i64, i64) {
+        let meta = self.meta();
+        self.exemplar_span_ms().map_or((meta.min_ms, meta.max_ms), |(min_ms, max_ms)| {
+            (min_ms.min(meta.min_ms), max_ms.max(meta.max_ms))
+        })
+    }
+}
+
 impl BlockView {
     /// Begins to read the exemplars of the block, without those of deleted times.
     pub(crate) fn exemplars(&self) -> ExemplarCursor<'_> {
@@ -91,11 +107,7 @@ impl BlockView {
 
     /// Returns whether the block may have exemplars inside `range`.
     pub(crate) fn has_exemplars(&self, range: TimeRange) -> bool {
-        let mut cursor = Cursor::new(self.reader.section(Section::Exemplars));
-        match (cursor.i64(), cursor.i64()) {
-            (Ok(min_ms), Ok(max_ms)) => range.overlaps_span(min_ms, max_ms),
-            _ => false,
-        }
+        self.reader.exemplar_span_ms().is_some_and(|(min_ms, max_ms)| range.overlaps_span(min_ms, max_ms))
     }
 }
 

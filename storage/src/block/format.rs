@@ -347,6 +347,10 @@ pub(crate) struct Stats {
     pub(crate) sample_count: u64,
     /// Samples of the series that has most.
     pub(crate) series_sample_count_max: u64,
+    /// Where sources overlap in time, the higher wins; blocks from before compaction have their id.
+    pub(crate) precedence: u64,
+    /// How often the samples were merged, see `compact::FINAL_LEVEL`.
+    pub(crate) level: u8,
 }
 
 impl Stats {
@@ -357,14 +361,16 @@ impl Stats {
         put_uvarint(&mut out, self.chunk_count);
         put_uvarint(&mut out, self.sample_count);
         put_uvarint(&mut out, self.series_sample_count_max);
+        put_uvarint(&mut out, self.precedence);
+        out.push(self.level);
         out
     }
 
-    /// Decodes the section; later versions may append to it.
+    /// Decodes the section of block `id`; later versions may append to it, earlier ones end before the precedence.
     ///
     /// # Errors
     /// [`Damage`] if the bytes end early or the tenant is none.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Damage> {
+    pub(crate) fn decode(bytes: &[u8], id: u64) -> Result<Self, Damage> {
         let damage = Damage::coding(Section::Stats.name(), 0);
         let mut cursor = Cursor::new(bytes);
         let tenant = cursor.text().map_err(&damage)?;
@@ -373,7 +379,10 @@ impl Stats {
         let chunk_count = cursor.uvarint().map_err(&damage)?;
         let sample_count = cursor.uvarint().map_err(&damage)?;
         let series_sample_count_max = cursor.uvarint().map_err(&damage)?;
-        Ok(Self { tenant, chunk_count, sample_count, series_sample_count_max })
+        let is_first_version = cursor.is_at_end();
+        let precedence = if is_first_version { id } else { cursor.uvarint().map_err(&damage)? };
+        let level = if is_first_version { 0 } else { cursor.u8().map_err(&damage)? };
+        Ok(Self { tenant, chunk_count, sample_count, series_sample_count_max, precedence, level })
     }
 }
 

@@ -42,8 +42,12 @@ impl Day {
         TimeRange::new(start_ms, start_ms.saturating_add(DAY_MS))
     }
 
+    /// The day after this.
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// The first millisecond of the day.
-    #[cfg(test)]
     pub(crate) fn start_ms(self) -> i64 {
         self.0.saturating_mul(DAY_MS)
     }
@@ -126,8 +130,8 @@ pub(crate) fn remove_unlisted(
     listed: &ManifestState,
 ) -> io::Result<Vec<PathBuf>> {
     let kept = listed.files(data_dir);
-    let mut removed = Vec::new();
-    let mut directories = vec![tenants(data_dir)];
+    let mut removed = block_files(fs, data_dir)?;
+    removed.retain(|path| is_own_file(path) && !kept.contains(path));
     for directory in [data_dir, &data_dir.join("wal")] {
         for entry in list_or_empty(fs, directory)? {
             if !entry.is_directory && has_ending(&entry.path, TEMPORARY_ENDING) {
@@ -135,20 +139,29 @@ pub(crate) fn remove_unlisted(
             }
         }
     }
-    while let Some(directory) = directories.pop() {
-        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
-            if is_directory {
-                directories.push(path);
-            } else if has_ending(&path, TEMPORARY_ENDING)
-                || (has_ending(&path, BLOCK_ENDING) || has_ending(&path, TOMBSTONE_ENDING))
-                    && !kept.contains(&path)
-            {
-                removed.push(path);
-            }
-        }
-    }
     removed.iter().try_for_each(|path| remove_durably(fs, path))?;
     Ok(removed)
+}
+
+/// Lists the files under `<data>/tenants`: blocks and tombstones, finished or not, and what else lies there.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn block_files(fs: &dyn FileSystem, data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut directories = vec![tenants(data_dir)];
+    while let Some(directory) = directories.pop() {
+        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
+            if is_directory { directories.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns whether a path has an ending that only the storage gives to files under `<data>/tenants`.
+pub(crate) fn is_own_file(path: &Path) -> bool {
+    [BLOCK_ENDING, TOMBSTONE_ENDING, TEMPORARY_ENDING].into_iter().any(|ending| has_ending(path, ending))
 }
 
 /// Returns whether any block lies in the data directory.
@@ -156,17 +169,7 @@ pub(crate) fn remove_unlisted(
 /// # Errors
 /// Those of the operating system.
 pub(crate) fn has_blocks(fs: &dyn FileSystem, data_dir: &Path) -> io::Result<bool> {
-    let mut directories = vec![tenants(data_dir)];
-    while let Some(directory) = directories.pop() {
-        for Entry { path, is_directory } in list_or_empty(fs, &directory)? {
-            if is_directory {
-                directories.push(path);
-            } else if has_ending(&path, BLOCK_ENDING) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+    Ok(block_files(fs, data_dir)?.iter().any(|path| has_ending(path, BLOCK_ENDING)))
 }
 
 fn has_ending(path: &Path, ending: &str) -> bool {

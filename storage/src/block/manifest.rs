@@ -20,7 +20,7 @@ use crate::fs::{FileSystem, WritableFile};
 use crate::model::TenantId;
 
 /// Name of the file in the data directory.
-const FILE_NAME: &str = "MANIFEST";
+pub(crate) const FILE_NAME: &str = "MANIFEST";
 const MAGIC: &[u8; 4] = b"MTSM";
 /// The version that is written. Version 1, whose records have no tombstones, is read and replaced.
 const VERSION: u16 = 2;
@@ -152,23 +152,11 @@ impl Manifest {
         data_dir: &Path,
     ) -> Result<(Self, ManifestState), ManifestError> {
         let path = data_dir.join(FILE_NAME);
-        let bytes = match fs.read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let found = has_blocks(fs.as_ref(), data_dir);
-                if found.map_err(|source| ManifestError::Io {
-                    action: "search",
-                    path: path.clone(),
-                    source,
-                })? {
-                    return Err(ManifestError::Missing { path });
-                }
-                let manifest = Self::create(fs, path, ManifestState::default())?;
-                return Ok((manifest, ManifestState::default()));
-            }
-            Err(source) => return Err(ManifestError::Io { action: "read", path, source }),
+        let Some((Replayed { state, whole_bytes, version }, found_bytes)) = read(fs.as_ref(), data_dir)?
+        else {
+            let manifest = Self::create(fs, path, ManifestState::default())?;
+            return Ok((manifest, ManifestState::default()));
         };
-        let Replayed { state, whole_bytes, version } = replay(&path, &bytes)?;
         if version != VERSION {
             tracing::info!(path = %path.display(), version, "manifest of an older version is replaced");
             return Ok((Self::create(fs, path, state.clone())?, state));
@@ -178,8 +166,8 @@ impl Manifest {
             move |source| ManifestError::Io { action, path, source }
         };
         let file = fs.open(&path).map_err(io_error("open"))?;
-        if whole_bytes < bytes.len() {
-            let torn_bytes = bytes.len().saturating_sub(whole_bytes);
+        if whole_bytes < found_bytes {
+            let torn_bytes = found_bytes.saturating_sub(whole_bytes);
             tracing::warn!(path = %path.display(), torn_bytes, "torn record at the end of the manifest is cut off");
             file.set_length(whole_bytes as u64).map_err(io_error("truncate"))?;
             file.sync_data().map_err(io_error("sync"))?;
@@ -311,6 +299,31 @@ fn apply(state: &mut ManifestState, edit: &ManifestEdit) -> Result<(), (&'static
     state.next_id = state.next_id.max(edit.next_id.unwrap_or(0));
     state.wal_floor = edit.wal_floor.unwrap_or(state.wal_floor);
     Ok(())
+}
+
+/// Reads the manifest of `data_dir`: what it says, and the length of the file; `None` if the directory is new.
+fn read(fs: &dyn FileSystem, data_dir: &Path) -> Result<Option<(Replayed, usize)>, ManifestError> {
+    let path = data_dir.join(FILE_NAME);
+    match fs.read(&path) {
+        Ok(bytes) => Ok(Some((replay(&path, &bytes)?, bytes.len()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match has_blocks(fs, data_dir) {
+            Ok(false) => Ok(None),
+            Ok(true) => Err(ManifestError::Missing { path }),
+            Err(source) => Err(ManifestError::Io { action: "search", path, source }),
+        },
+        Err(source) => Err(ManifestError::Io { action: "read", path, source }),
+    }
+}
+
+/// Reads what the manifest of `data_dir` says without changing anything, and how many bytes at its end are torn.
+///
+/// # Errors
+/// [`ManifestError`].
+pub(crate) fn inspect(fs: &dyn FileSystem, data_dir: &Path) -> Result<(ManifestState, usize), ManifestError> {
+    let found = read(fs, data_dir)?;
+    Ok(found.map_or_else(Default::default, |(replayed, found_bytes)| {
+        (replayed.state, found_bytes.saturating_sub(replayed.whole_bytes))
+    }))
 }
 
 /// What a file says.

@@ -130,7 +130,6 @@ impl BlockReader {
     ///
     /// # Cost
     /// Reads the whole index once for its checksums; allocates per label name, not per series.
-    #[cfg(any(test, feature = "bench"))]
     pub(crate) fn open(fs: &dyn FileSystem, path: &Path) -> Result<BlockReader, BlockOpenError> {
         Self::open_reporting(fs, path, &Arc::default())
     }
@@ -259,6 +258,11 @@ impl BlockReader {
         self.chunk_bytes(chunk.values_offset, chunk.values_bytes)
     }
 
+    /// How many pages CHUNKS has.
+    pub(crate) fn page_count(&self) -> usize {
+        self.range(Section::Chunks).len().div_ceil(PAGE_BYTES)
+    }
+
     /// Returns the name and length of every section.
     #[cfg(feature = "bench")]
     pub(crate) fn section_bytes(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -377,8 +381,11 @@ impl BlockReader {
     }
 
     /// Checks a page of CHUNKS unless that was done before.
+    ///
+    /// # Errors
+    /// [`ReadError::CorruptBlock`] if it is damaged, cannot be read or does not exist.
     #[inline]
-    fn verify_page(&self, page: usize) -> Result<(), ReadError> {
+    pub(crate) fn verify_page(&self, page: usize) -> Result<(), ReadError> {
         let bit = 1_u64 << (page % 64);
         // Relaxed: the bit guards no other memory, the mapping never changes.
         match self.verified_pages.get(page / 64) {
@@ -541,7 +548,7 @@ fn parse(
     header: &Header,
 ) -> Result<(BlockMeta, IndexDirectory), Damage> {
     let bytes = |section| slice_of(map.bytes(), sections, section);
-    let stats = Stats::decode(bytes(Section::Stats))?;
+    let stats = Stats::decode(bytes(Section::Stats), header.id)?;
     if tenant_hash(&stats.tenant) != header.tenant_hash {
         return Err(Damage::new(Section::Stats.name(), 0, "tenant is not that of the header"));
     }
@@ -570,6 +577,8 @@ fn parse(
         sample_count: stats.sample_count,
         series_sample_count_max: stats.series_sample_count_max,
         file_bytes: header.file_bytes,
+        precedence: stats.precedence,
+        level: stats.level,
     };
     Ok((meta, directory))
 }

@@ -58,6 +58,10 @@ pub(crate) struct BlockMeta {
     pub(crate) series_sample_count_max: u64,
     /// Length of the file.
     pub(crate) file_bytes: u64,
+    /// Where sources overlap in time, the higher wins.
+    pub(crate) precedence: u64,
+    /// How often the samples were merged, see [`crate::compact::FINAL_LEVEL`].
+    pub(crate) level: u8,
 }
 
 /// One encoded chunk. The block does not look into its bytes.
@@ -112,6 +116,8 @@ pub(crate) enum BlockWriteError {
 pub(crate) struct BlockWriter {
     fs: Arc<dyn FileSystem>,
     identity: BlockIdentity,
+    precedence: u64,
+    level: u8,
     pages: PageSink,
     index: IndexWriter,
     columns: ColumnTable,
@@ -130,6 +136,8 @@ impl BlockWriter {
     pub(crate) fn new(fs: &Arc<dyn FileSystem>, identity: BlockIdentity) -> Self {
         Self {
             fs: Arc::clone(fs),
+            precedence: identity.id,
+            level: 0,
             identity,
             pages: PageSink::default(),
             index: IndexWriter::default(),
@@ -161,6 +169,12 @@ impl BlockWriter {
         let mut writer = Self::new(fs, identity);
         writer.pages.file = Some(file);
         Ok(writer)
+    }
+
+    /// Says what the block was merged from; otherwise it is of level 0 and its precedence is its id.
+    pub(crate) fn set_history(&mut self, precedence: u64, level: u8) {
+        self.precedence = precedence;
+        self.level = level;
     }
 
     /// Adds the next series.
@@ -244,6 +258,8 @@ impl BlockWriter {
             sample_count: self.sample_count,
             series_sample_count_max: self.series_sample_count_max,
             file_bytes,
+            precedence: self.precedence,
+            level: self.level,
         };
         file.write_all_at(&header(&meta).encode(), 0).map_err(io_error)?;
         file.persist().map_err(io_error)?;
@@ -280,6 +296,8 @@ impl BlockWriter {
             chunk_count: self.chunk_count,
             sample_count: self.sample_count,
             series_sample_count_max: self.series_sample_count_max,
+            precedence: self.precedence,
+            level: self.level,
         };
         let mut sections = vec![
             (

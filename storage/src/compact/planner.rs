@@ -198,13 +198,11 @@ mod tests {
             let limit = blocks.len() + 2;
             // Late blocks may wait; after their time everything is one block.
             let now_ms = NOW_MS + LATE_AGE_MS;
-            let mut next_id = u64::MAX / 2;
             for step in 0.. {
                 prop_assert!(step <= limit, "no end: {blocks:?}");
                 let Some(plan) = choose(&blocks, state, u64::MAX, now_ms) else { break };
                 prop_assert!(!plan.inputs.is_empty() && plan.inputs.len() <= INPUT_COUNT_MAX);
-                apply(&mut blocks, &plan, next_id);
-                next_id += 1;
+                apply(&mut blocks, &plan, u64::MAX / 2 + step as u64);
             }
             prop_assert!(blocks.len() <= 1);
             prop_assert!(blocks.iter().all(|block| block.level == FINAL_LEVEL));
@@ -215,13 +213,11 @@ mod tests {
         fn an_open_day_comes_to_rest_with_no_long_run_of_equals(blocks in any_blocks()) {
             let mut blocks = blocks;
             let limit = blocks.len();
-            let mut next_id = u64::MAX / 2;
             for step in 0.. {
                 prop_assert!(step <= limit, "no end: {blocks:?}");
                 let Some(plan) = choose(&blocks, DayState::Open, u64::MAX, NOW_MS) else { break };
                 prop_assert!(plan.inputs.len() >= TIER_COUNT_MIN && plan.level < FINAL_LEVEL);
-                apply(&mut blocks, &plan, next_id);
-                next_id += 1;
+                apply(&mut blocks, &plan, u64::MAX / 2 + step as u64);
             }
             let is_equal = |run: &[BlockFacts]| run.iter().all(|block| block.level < FINAL_LEVEL && block.file_bytes <= TIER_BYTES_MIN);
             prop_assert!(!blocks.windows(TIER_COUNT_MIN).any(is_equal), "{blocks:?}");

@@ -90,7 +90,7 @@ impl Storage {
         let mut views = Vec::new();
         for block in tenant.snapshot().blocks.iter() {
             let series_ids = matching_series(block, matcher_sets, range)?;
-            let (first_ms, last_ms) = (block.meta().min_ms, block.meta().max_ms);
+            let (first_ms, last_ms) = block.reader.whole_span_ms();
             let inside =
                 TimeRange::new(range.start_ms.max(first_ms), range.end_ms.min(last_ms.saturating_add(1)));
             let previous = block.tombstones.as_deref();
@@ -159,18 +159,23 @@ fn matching_series(
     range: TimeRange,
 ) -> Result<Vec<u32>, ReadError> {
     let mut touched = Vec::new();
-    if range.is_empty() || !range.overlaps_span(block.meta().min_ms, block.meta().max_ms) {
+    let (first_ms, last_ms) = block.reader.whole_span_ms();
+    if range.is_empty() || !range.overlaps_span(first_ms, last_ms) {
         return Ok(touched);
     }
     let mut series = roaring::RoaringBitmap::new();
     for matchers in matcher_sets {
-        series |= block.select(matchers, range)?;
+        series |= block.reader.select(matchers)?;
     }
-    let mut chunks = Vec::new();
+    let (mut chunks, mut exemplars) = (Vec::new(), Vec::new());
+    let mut cursor = block.exemplars();
     for series_id in series {
         chunks.clear();
+        exemplars.clear();
         block.chunks(series_id, range, &mut chunks)?;
-        if !chunks.is_empty() {
+        // Exemplars may be older or newer than the samples of their series.
+        cursor.read(series_id, range, &mut exemplars)?;
+        if !chunks.is_empty() || !exemplars.is_empty() {
             touched.push(series_id);
         }
     }

@@ -1,6 +1,7 @@
-//! Work behind the doors: flush the heads to blocks, drop what is older than retention, close.
+//! Work behind the doors: flush the heads to blocks, close. Not here: retention, compaction.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::{error, info, warn};
 
@@ -99,7 +100,7 @@ struct Flushed {
 
 impl Storage {
     /// Does what is due: flushes the heads if they are large or old, drops blocks beyond retention. Call it every
-    /// second or so. `now_ms` is the clock.
+    /// second or so; compaction is apart (see [`Storage::compact_one`]). `now_ms` is the clock.
     ///
     /// # Errors
     /// [`MaintainError`]; call again.
@@ -290,37 +291,9 @@ impl Storage {
         Ok(flushed)
     }
 
-    fn open_block(&self, block: &BlockRef) -> Result<BlockView, BlockOpenError> {
+    pub(super) fn open_block(&self, block: &BlockRef) -> Result<BlockView, BlockOpenError> {
         BlockReader::open_reporting(self.fs.as_ref(), &block.path(&self.options.data_dir), &self.damage)
             .map(|reader| BlockView::whole(Arc::new(reader)))
-    }
-
-    /// Drops whole blocks whose newest sample is older than retention.
-    fn drop_expired(&self, now_ms: i64) -> Result<(), MaintainError> {
-        let mut maintenance = self.maintenance.lock();
-        let mut expired: Vec<(Arc<Tenant>, Vec<BlockView>)> = Vec::new();
-        for tenant in self.all_tenants() {
-            let snapshot = tenant.snapshot();
-            let oldest_ms = self.oldest_kept_ms(tenant.limits(), now_ms);
-            let blocks = snapshot.blocks.iter().filter(|block| block.meta().max_ms < oldest_ms);
-            let blocks: Vec<BlockView> = blocks.cloned().collect();
-            if !blocks.is_empty() {
-                expired.push((tenant, blocks));
-            }
-        }
-        if expired.is_empty() {
-            return Ok(());
-        }
-        let del = expired.iter().flat_map(|(_, blocks)| blocks.iter().map(reference)).collect();
-        maintenance.manifest.commit(ManifestEdit { del, ..ManifestEdit::default() })?;
-        for (tenant, blocks) in expired {
-            tenant.remove_blocks(&blocks.iter().map(|block| block.meta().id).collect::<Vec<_>>());
-            for block in blocks {
-                info!(tenant = %tenant.id, block = block.meta().id, "block is beyond retention");
-                self.remove_files(&block);
-            }
-        }
-        Ok(())
     }
 
     /// Unlinks a block that no commit names any more, and its tombstones. What is left is removed by the next start.
@@ -344,6 +317,9 @@ impl Storage {
     /// # Errors
     /// [`MaintainError`] if the flush fails; the WAL still has everything.
     pub fn close(&self, now_ms: i64) -> Result<(), MaintainError> {
+        self.is_closing.store(true, Ordering::Relaxed);
+        // A compaction notices within one series; its inputs are as before.
+        drop(self.compaction.lock());
         let stats = self.stats();
         if stats.head_sample_count + stats.head_exemplar_count > 0 {
             self.flush(now_ms)?;

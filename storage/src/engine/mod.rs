@@ -4,29 +4,34 @@
 //! ([`crate::head::Generation`]). Way of a flush: freeze all heads and begin a WAL epoch → write blocks → commit
 //! in the MANIFEST → swap the snapshot → drop the old WAL segments.
 //!
-//! Locks, in the order in which they are taken: `snapshots` → `maintenance` → `epoch` → a tenant's table → the WAL → a tenant's
-//! state → a shard of a generation. A write holds `epoch` for reading from resolving to appending, so a freeze
-//! sees every logged write in the head.
+//! Locks, in the order in which they are taken: `snapshots` or `compaction` → `maintenance` → `epoch` → a tenant's
+//! table → the WAL → a tenant's state → a shard of a generation. A write holds `epoch` for reading from resolving to
+//! appending, so a freeze sees every logged write in the head.
 
+mod compact;
+mod counters;
 mod delete;
 #[cfg(test)]
 mod faults;
 mod maintain;
+mod metadata;
 mod open;
 mod options;
 mod plan;
 mod plan_sparse;
+mod retention;
 mod snapshot;
 mod tenant;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub use compact::{CompactError, CompactScope};
 pub use delete::{DeleteError, DeleteReport};
 pub use maintain::MaintainError;
 pub use open::OpenError;
@@ -152,6 +157,18 @@ pub struct StorageStats {
     pub newest_ms: Option<i64>,
     /// Files that are damaged; [`Storage::damage`] names them.
     pub damaged_file_count: usize,
+    /// Compactions since the start that came through.
+    pub compactions_done: u64,
+    /// Compactions since the start that failed.
+    pub compactions_failed: u64,
+    /// Bytes of blocks that compactions have replaced since the start.
+    pub compaction_input_bytes: u64,
+    /// Bytes of blocks that compactions have written since the start.
+    pub compaction_output_bytes: u64,
+    /// Blocks dropped since the start because they were too old.
+    pub blocks_dropped_by_age: u64,
+    /// Blocks dropped since the start because there were too many bytes.
+    pub blocks_dropped_by_size: u64,
 }
 
 /// The storage engine of one data directory.
@@ -165,6 +182,10 @@ pub struct Storage {
     wal: Arc<WalWriter>,
     tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
     maintenance: Mutex<maintain::Maintenance>,
+    /// Held by a compaction from choosing to the commit.
+    compaction: Mutex<compact::Compaction>,
+    is_closing: AtomicBool,
+    counters: counters::Counters,
     /// Held while a snapshot is taken: one at a time.
     snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
@@ -232,12 +253,14 @@ impl Storage {
         let window = self.window(tenant.limits(), now_ms);
         let mut plan = WritePlan::new(batch, &resolution.series_refs, window, &mut report);
         plan.add_sparse(batch, &resolution.series_refs, window, &mut report);
-        let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
+        let (mut lsn, refused_metadata_count) = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
+        report.refused_metadata_count = refused_metadata_count;
         let mut builder = RecordBuilder::default();
         plan.log(tenant.number, &mut builder);
         if !builder.bytes().is_empty() {
             lsn = Some(self.wal.append(builder.bytes())?);
         }
+        tenant.last_write_ms.store(now_ms, Ordering::Relaxed);
         if let Some(newest_ms) = plan.newest_ms() {
             self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
         }
@@ -261,6 +284,12 @@ impl Storage {
             wal_bytes: self.wal.epoch_bytes(),
             newest_ms: (newest_ms > i64::MIN).then_some(newest_ms),
             damaged_file_count: self.damage.len(),
+            compactions_done: self.counters.compactions_done.load(Ordering::Relaxed),
+            compactions_failed: self.counters.compactions_failed.load(Ordering::Relaxed),
+            compaction_input_bytes: self.counters.compaction_input_bytes.load(Ordering::Relaxed),
+            compaction_output_bytes: self.counters.compaction_output_bytes.load(Ordering::Relaxed),
+            blocks_dropped_by_age: self.counters.blocks_dropped_by_age.load(Ordering::Relaxed),
+            blocks_dropped_by_size: self.counters.blocks_dropped_by_size.load(Ordering::Relaxed),
             ..StorageStats::default()
         };
         for tenant in self.all_tenants() {

@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rayon::prelude::*;
 use tracing::{error, info, warn};
 
+use super::counters::Counters;
 use super::maintain::Maintenance;
 use super::snapshot::remove_unfinished;
 use super::tenant::Tenant;
@@ -158,6 +159,9 @@ impl Storage {
                 failed_full_ms: None,
                 unflushed_since_ms: None,
             }),
+            compaction: Mutex::default(),
+            is_closing: AtomicBool::new(false),
+            counters: Counters::default(),
             snapshots: Mutex::default(),
             newest_ms: AtomicI64::new(i64::MIN),
             wal_dir,

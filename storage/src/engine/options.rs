@@ -39,6 +39,10 @@ pub struct StorageOptions {
     pub disk_reserve_bytes: Option<u64>,
     /// Age of the oldest unflushed write at which the heads are flushed to blocks.
     pub head_age_ms_max: i64,
+    /// Most bytes of block files of all tenants together; the oldest days go first. `None` = no limit.
+    pub retention_bytes: Option<u64>,
+    /// Most bytes a second that compaction reads; 0 = as fast as it goes.
+    pub compaction_bytes_per_second: u64,
 }
 
 impl StorageOptions {
@@ -54,6 +58,8 @@ impl StorageOptions {
             wal_segment_bytes_max: 64 << 20,
             disk_reserve_bytes: None,
             head_age_ms_max: 2 * 3_600_000,
+            retention_bytes: None,
+            compaction_bytes_per_second: 0,
         }
     }
 

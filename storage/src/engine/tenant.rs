@@ -1,10 +1,11 @@
 //! One tenant inside the engine: its series, its heads, its blocks, its metadata.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::metadata;
 use crate::block::view::BlockView;
 use crate::head::{Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
@@ -18,7 +19,7 @@ struct TenantState {
     active: Arc<Generation>,
     /// Frozen by a flush that is not through yet.
     frozen: Option<Arc<Generation>>,
-    /// By ascending id.
+    /// By ascending precedence.
     blocks: Arc<[BlockView]>,
 }
 
@@ -35,6 +36,8 @@ pub(super) struct Tenant {
     /// WAL epoch that names the tenant.
     named_epoch: AtomicU32,
     state: RwLock<TenantState>,
+    /// The clock at the last write.
+    pub(super) last_write_ms: AtomicI64,
     /// Sorted by metric name, each once.
     metadata: Mutex<Arc<Vec<MetricMetadata>>>,
 }
@@ -53,7 +56,7 @@ impl Tenant {
         head: ReplayedTenant,
         mut blocks: Vec<BlockView>,
     ) -> Self {
-        blocks.sort_by_key(|block| block.meta().id);
+        sort_by_precedence(&mut blocks);
         let tenant = Self {
             id,
             number,
@@ -61,6 +64,7 @@ impl Tenant {
             table: head.table,
             named_epoch: AtomicU32::new(0),
             state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
+            last_write_ms: AtomicI64::new(i64::MIN),
             metadata: Mutex::default(),
         };
         tenant.merge_metadata(&head.metadata);
@@ -121,17 +125,19 @@ impl Tenant {
         let mut state = self.state.write();
         let mut blocks = state.blocks.to_vec();
         blocks.extend(new_blocks);
-        blocks.sort_by_key(|block| block.meta().id);
+        sort_by_precedence(&mut blocks);
         state.blocks = blocks.into();
         state.frozen = None;
     }
 
-    /// Takes the blocks with these ids out of the view; queries that hold them read on.
-    pub(super) fn remove_blocks(&self, ids: &[u64]) {
+    /// Takes the blocks with these ids out of the view and puts `added` in their place, in one step; queries that
+    /// hold them read on.
+    pub(super) fn swap_blocks(&self, ids: &[u64], added: Option<BlockView>) {
         let mut state = self.state.write();
-        let kept: Vec<_> =
-            state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned().collect();
-        state.blocks = kept.into();
+        let kept = state.blocks.iter().filter(|block| !ids.contains(&block.meta().id)).cloned();
+        let mut blocks: Vec<BlockView> = kept.chain(added).collect();
+        sort_by_precedence(&mut blocks);
+        state.blocks = blocks.into();
     }
 
     /// Puts the views in the place of those of the same blocks, in one step.
@@ -165,28 +171,25 @@ impl Tenant {
         }
     }
 
-    /// Logs and keeps facts about metrics that are new; `None` if none is.
+    /// Logs and keeps facts about metrics that are new; returns the position in the log, if any, and how many facts
+    /// found no room.
     pub(super) fn log_metadata(
         &self,
         wal: &WalWriter,
         epoch: u32,
-        metadata: &[MetricMetadata],
-    ) -> Result<Option<Lsn>, WalFailure> {
-        if metadata.is_empty() {
-            return Ok(None);
+        given: &[MetricMetadata],
+    ) -> Result<(Option<Lsn>, usize), WalFailure> {
+        if given.is_empty() {
+            return Ok((None, 0));
         }
         let known = Arc::clone(&self.metadata.lock());
-        let fresh: Vec<MetricMetadata> = metadata
-            .iter()
-            .filter(|fact| find(&known, &fact.metric).is_err() || known.binary_search(fact).is_err())
-            .cloned()
-            .collect();
-        if fresh.is_empty() {
-            return Ok(None);
+        let admitted = metadata::admit(&known, given);
+        if admitted.fresh.is_empty() {
+            return Ok((None, admitted.refused_count));
         }
-        let lsn = self.append_metadata(wal, epoch, &fresh)?;
-        self.merge_metadata(&fresh);
-        Ok(Some(lsn))
+        let lsn = self.append_metadata(wal, epoch, &admitted.fresh)?;
+        self.merge_metadata(&admitted.fresh);
+        Ok((Some(lsn), admitted.refused_count))
     }
 
     fn append_metadata(
@@ -210,19 +213,17 @@ impl Tenant {
         self.append_metadata(wal, epoch, &known).map(Some)
     }
 
+    /// Keeps facts that were logged, as far as the limits allow: another write may have taken the room meanwhile.
     fn merge_metadata(&self, facts: &[MetricMetadata]) {
-        let mut metadata = self.metadata.lock();
-        let mut merged = metadata.as_ref().clone();
-        for fact in facts {
-            match find(&merged, &fact.metric) {
-                Ok(position) => merged[position] = fact.clone(),
-                Err(position) => merged.insert(position, fact.clone()),
-            }
+        let mut known = self.metadata.lock();
+        let admitted = metadata::admit(&known, facts);
+        if !admitted.fresh.is_empty() {
+            *known = Arc::new(metadata::merged(&known, admitted.fresh));
         }
-        *metadata = Arc::new(merged);
     }
 }
 
-fn find(metadata: &[MetricMetadata], metric: &str) -> Result<usize, usize> {
-    metadata.binary_search_by(|fact| fact.metric.as_str().cmp(metric))
+/// Later blocks win where they overlap with earlier ones.
+fn sort_by_precedence(blocks: &mut [BlockView]) {
+    blocks.sort_by_key(|block| (block.meta().precedence, block.meta().id));
 }

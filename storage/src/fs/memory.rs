@@ -188,12 +188,12 @@ impl MemoryFs {
     }
 
     /// Puts a file there, replacing what has that name.
-    pub(crate) fn put(&self, path: &Path, bytes: Arc<Vec<u8>>) {
+    pub(crate) fn put(&self, path: &Path, bytes: impl Into<Arc<Vec<u8>>>) {
         let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
         state.names.insert(path.to_owned(), id);
-        state.files.insert(id, bytes);
+        state.files.insert(id, bytes.into());
     }
 
     /// All files with their bytes.

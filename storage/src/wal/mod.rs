@@ -10,12 +10,14 @@
 
 mod failure;
 mod format;
+mod inspect;
 mod reader;
 mod segment;
 mod writer;
 
 pub(crate) use failure::WalFailure;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
+pub(crate) use inspect::{InspectedSegment, inspect};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::{delete_segments_below, list_aside, write_segment};
 pub(crate) use writer::{Lsn, WalOptions, WalWriter};

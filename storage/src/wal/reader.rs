@@ -50,11 +50,11 @@ pub(crate) struct ReplayOutcome {
 }
 
 /// How a segment ends.
-struct SegmentEnd {
+pub(super) struct SegmentEnd {
     /// Bytes of the header and of whole records; 0 without a whole header.
-    valid_bytes: usize,
+    pub(super) valid_bytes: usize,
     /// What stopped the reading, if it was not the end.
-    problem: Option<&'static str>,
+    pub(super) problem: Option<&'static str>,
 }
 
 /// Replays all segments from `floor` on through `apply`.
@@ -105,7 +105,7 @@ fn io_error<'p>(operation: &'static str, path: &'p Path) -> impl Fn(io::Error) -
 }
 
 /// Applies the records of one segment. Zeros may end only the last one: others were synced before the next was begun.
-fn replay_segment(
+pub(super) fn replay_segment(
     bytes: &[u8],
     sequence: u64,
     is_last: bool,
@@ -139,7 +139,7 @@ fn replay_segment(
 }
 
 /// Returns whether a whole record begins anywhere in `bytes`.
-fn holds_record(bytes: &[u8]) -> bool {
+pub(super) fn holds_record(bytes: &[u8]) -> bool {
     let mut budget_bytes = SEARCH_BYTES_MAX;
     for start in 0..bytes.len() {
         let rest = &bytes[start..];

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use mytsdb_storage::model::{MatchOp, Matcher, TenantId, TimeRange};
-use mytsdb_storage::{DeleteReport, Storage};
+use mytsdb_storage::model::{Exemplar, LabelSet, MatchOp, Matcher, TenantId, TimeRange};
+use mytsdb_storage::{DeleteReport, ExemplarSample, Storage, WriteBatch};
 
-use crate::fixture::{Fixture, NOW_MS};
+use crate::fixture::{Fixture, NOW_MS, labels_of};
 
 const ALL: TimeRange = TimeRange { start_ms: 0, end_ms: i64::MAX };
 
@@ -27,7 +27,7 @@ fn filled() -> Fixture {
 }
 
 /// All files under `directory` with this ending.
-fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -68,6 +68,38 @@ fn what_is_deleted_is_found_by_no_read_and_what_is_written_again_is() {
         assert_eq!(fixture.read_as(&TenantId::anonymous(), &id_is(3), ALL), written_again);
         fixture.storage().flush(NOW_MS).unwrap();
     }
+}
+
+#[test]
+fn exemplars_are_deleted_with_the_samples_even_beyond_them() {
+    let fixture = Fixture::new();
+    let tenant = TenantId::anonymous();
+    let exemplar = |time_ms| Exemplar { labels: LabelSet::empty(), value: 1.0, time_ms };
+    let times_ms = [NOW_MS - 50_000, NOW_MS - 20_000, NOW_MS];
+    let batch = WriteBatch {
+        keys: &[1],
+        sample_ends: &[1],
+        timestamps_ms: &[NOW_MS - 30_000],
+        values: &[1.0],
+        labels: &vec![labels_of(1)],
+        metadata: &[],
+        histograms: &[],
+        exemplars: &times_ms.map(|time_ms| ExemplarSample { series_index: 0, exemplar: exemplar(time_ms) }),
+    };
+    fixture.storage().write(&tenant, &batch, NOW_MS).unwrap();
+    let found = || -> Vec<i64> {
+        let found = fixture.storage().reader(&tenant).exemplars(&[], ALL, 100).unwrap();
+        found.iter().flat_map(|(_, exemplars)| exemplars.iter().map(|exemplar| exemplar.time_ms)).collect()
+    };
+    assert_eq!(found(), times_ms);
+    let older = TimeRange::new(NOW_MS - 60_000, NOW_MS - 40_000);
+    assert_eq!(delete(fixture.storage(), &[id_is(1)], older).series_count, 1);
+    assert_eq!(found(), [NOW_MS - 20_000, NOW_MS]);
+    assert_eq!(fixture.read(ALL).len(), 1);
+    assert_eq!(delete(fixture.storage(), &[id_is(1)], older), DeleteReport::default());
+    assert_eq!(delete(fixture.storage(), &[id_is(1)], TimeRange::new(0, NOW_MS)).series_count, 1);
+    assert_eq!(found(), [NOW_MS]);
+    assert!(fixture.read(ALL).is_empty());
 }
 
 #[test]

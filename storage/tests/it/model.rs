@@ -1,7 +1,8 @@
 //! Random operations against a map: whatever is written and not deleted is read back, through flushes and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use mytsdb_storage::CompactScope;
 use mytsdb_storage::model::{MatchOp, Matcher, TenantId, TimeRange};
 use proptest::prelude::*;
 
@@ -19,6 +20,10 @@ enum Operation {
     Query(i64, i64),
     /// Sets of series, and the range that is deleted from any of them.
     Delete(Vec<Vec<u32>>, i64, i64),
+    /// All steps of compaction that are due so many milliseconds after the clock.
+    Compact(i64),
+    CompactAll,
+    CleanTombstones,
 }
 
 /// Times within three days before the clock, so that runs cross midnight.
@@ -41,6 +46,9 @@ fn operation() -> impl Strategy<Value = Operation> {
             prop_oneof![0_i64..1_000_000, 0_i64..2 * 86_400_000],
         )
             .prop_map(|(sets, start, length)| Operation::Delete(sets, start, start + length)),
+        2 => prop_oneof![Just(0_i64), Just(180_000), Just(8 * 3_600_000)].prop_map(Operation::Compact),
+        1 => Just(Operation::CompactAll),
+        1 => Just(Operation::CleanTombstones),
     ]
 }
 
@@ -94,6 +102,19 @@ fn run(operations: Vec<Operation>) {
             Operation::Close => {
                 fixture.close();
                 fixture.reopen();
+            }
+            Operation::Compact(later_ms) => {
+                let now_ms = NOW_MS + later_ms;
+                while fixture.storage().compact_one(now_ms, CompactScope::Due).unwrap() {}
+            }
+            Operation::CompactAll => {
+                fixture.storage().compact_all(NOW_MS).unwrap();
+                let days: BTreeSet<i64> =
+                    model.values().flat_map(BTreeMap::keys).map(|time_ms| time_ms / 86_400_000).collect();
+                assert!(fixture.storage().stats().block_count <= days.len());
+            }
+            Operation::CleanTombstones => {
+                fixture.storage().clean_tombstones(&TenantId::anonymous()).unwrap();
             }
             Operation::Query(start_ms, end_ms) => {
                 let range = TimeRange::new(start_ms, end_ms);
