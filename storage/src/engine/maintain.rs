@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashMap;
 use tracing::{error, info, warn};
 
 use super::tenant::Tenant;
@@ -13,7 +14,7 @@ use crate::block::reader::{BlockOpenError, BlockReader};
 use crate::block::view::BlockView;
 use crate::fs::remove_durably;
 use crate::fs::space::DiskFull;
-use crate::head::{FlushError, write_blocks};
+use crate::head::{FlushError, SeriesTable, write_blocks};
 use crate::wal::{Lsn, WalFailure, delete_segments_below};
 
 /// How long a flush that failed on a full disk waits for the next try.
@@ -128,6 +129,7 @@ impl Storage {
         let mut epoch = self.epoch.write();
         self.wal.resume()?;
         *epoch += 1;
+        self.all_tenants().iter().for_each(|tenant| tenant.begin_epoch());
         self.relog_metadata(*epoch)?;
         Ok(())
     }
@@ -153,14 +155,16 @@ impl Storage {
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
-            if stats.head_sample_count + stats.head_exemplar_count == 0 {
+            // Series without samples are worth a flush, too: it lets go of them.
+            if stats.head_sample_count + stats.head_exemplar_count + stats.head_series_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
             *maintenance.unflushed_since_ms.get_or_insert(now_ms)
         };
         // A block takes less than the log it stands for.
-        is_disk_full
+        let frees_room = stats.head_sample_count + stats.head_exemplar_count > 0;
+        is_disk_full && frees_room
             || stats.head_bytes >= self.options.head_bytes_max
             || stats.wal_bytes >= self.options.wal_bytes_max
             || now_ms.saturating_sub(since_ms) >= self.options.head_age_ms_max
@@ -183,20 +187,28 @@ impl Storage {
             // An earlier flush did not get through: its heads come first.
             self.flush_frozen(maintenance)?;
         }
-        self.freeze(maintenance)?;
+        self.freeze(maintenance, now_ms)?;
         maintenance.unflushed_since_ms = Some(now_ms);
         self.flush_frozen(maintenance)
     }
 
     /// Freezes all heads and begins a WAL epoch, with nobody writing meanwhile.
-    fn freeze(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+    fn freeze(&self, maintenance: &mut Maintenance, now_ms: i64) -> Result<(), MaintainError> {
+        let mut survivors: HashMap<u32, Arc<SeriesTable>> = self
+            .all_tenants()
+            .into_iter()
+            .filter_map(|tenant| Some((tenant.number, tenant.collect_dead_series(now_ms)?)))
+            .collect();
         let mut epoch = self.epoch.write();
         let wal_floor = self.wal.rotate()?;
         *epoch += 1;
         // At once: whatever fails from here on, what is frozen must be written before anything else is frozen.
         maintenance.pending_wal_floor = Some(wal_floor);
         maintenance.is_relog_due = true;
-        self.all_tenants().iter().for_each(|tenant| tenant.freeze());
+        // All of them, and before anything that may fail: what the new epoch names begins with nothing.
+        for tenant in self.all_tenants() {
+            tenant.freeze(survivors.remove(&tenant.number));
+        }
         Ok(())
     }
 
@@ -271,16 +283,8 @@ impl Storage {
                 *next_block_id += 1;
                 id
             };
-            write_blocks(
-                &generation,
-                &tenant.table,
-                &self.fs,
-                &self.options.data_dir,
-                &tenant.id,
-                next_id,
-                written,
-            )
-            .map_err(|error| flush_failed(&tenant, &error))?;
+            write_blocks(&generation, &self.fs, &self.options.data_dir, &tenant.id, next_id, written)
+                .map_err(|error| flush_failed(&tenant, &error))?;
             let blocks = written[first..]
                 .iter()
                 .map(|block| self.open_block(block))

@@ -25,7 +25,7 @@ mod tenant;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -50,6 +50,11 @@ use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
 use plan::{TimeWindow, WritePlan};
 
+/// Writes are refused when the heads are so many times as large as they should be when they are flushed.
+const HEAD_FULL_FACTOR: usize = 4;
+/// Heads below this size never refuse a write.
+const HEAD_FULL_BYTES_MIN: usize = 64 << 20;
+
 /// Why a batch could not be written at all.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +76,14 @@ pub enum WriteError {
         /// Bytes that are kept for flushes.
         reserve_bytes: u64,
     },
+    /// The heads take too much memory because flushes do not get through; try again later.
+    #[error("head is full: {given_bytes} bytes of samples wait to be flushed, the limit is {limit_bytes}")]
+    HeadFull {
+        /// Bytes of samples in memory.
+        given_bytes: usize,
+        /// Bytes above which writes are refused.
+        limit_bytes: usize,
+    },
 }
 
 impl WriteError {
@@ -78,7 +91,7 @@ impl WriteError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Shape(_) => false,
-            Self::ReadOnly { .. } | Self::DiskFull { .. } => true,
+            Self::ReadOnly { .. } | Self::DiskFull { .. } | Self::HeadFull { .. } => true,
         }
     }
 }
@@ -190,6 +203,8 @@ pub struct Storage {
     snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
     newest_ms: AtomicI64,
+    /// Bytes of samples in all heads, those of running queries included.
+    head_meter: Arc<AtomicUsize>,
     wal_dir: PathBuf,
     disk: Arc<DiskWatch>,
     damage: Arc<DamageList>,
@@ -240,9 +255,11 @@ impl Storage {
         if let Some(full) = self.disk.full() {
             return Err(full.into());
         }
+        self.check_head_bytes()?;
         let tenant = self.tenant(tenant);
         let epoch = self.epoch.read();
-        let resolution = tenant.table.resolve(batch, *epoch, tenant.limits(), |series| {
+        let active = tenant.active();
+        let resolution = active.table().resolve(batch, tenant.limits(), |series| {
             tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ())
         })?;
         let mut report = WriteReport::default();
@@ -265,8 +282,18 @@ impl Storage {
             self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
         }
         report.accepted_sample_count = plan.sample_count();
-        plan.apply(&tenant.active());
+        plan.apply(&active);
         Ok((report, Commit { wal: Arc::clone(&self.wal), lsn }))
+    }
+
+    fn check_head_bytes(&self) -> Result<(), WriteError> {
+        let given_bytes = self.head_meter.load(Ordering::Relaxed);
+        let limit_bytes =
+            self.options.head_bytes_max.saturating_mul(HEAD_FULL_FACTOR).max(HEAD_FULL_BYTES_MIN);
+        if given_bytes > limit_bytes {
+            return Err(WriteError::HeadFull { given_bytes, limit_bytes });
+        }
+        Ok(())
     }
 
     /// Returns an immutable view of one tenant's data.
@@ -295,7 +322,7 @@ impl Storage {
         for tenant in self.all_tenants() {
             let snapshot = tenant.snapshot();
             stats.tenant_count += 1;
-            stats.head_series_count += tenant.table.series_count();
+            stats.head_series_count += tenant.active().table().series_count();
             for generation in &snapshot.generations {
                 stats.head_sample_count += generation.sample_count();
                 stats.head_exemplar_count += generation.exemplar_count();
@@ -340,7 +367,8 @@ impl Storage {
         let mut tenants = self.tenants.write();
         let number = tenants.len() as u32;
         let limits = self.options.limits_of(id);
-        let create = || Arc::new(Tenant::new(id.clone(), number, limits.clone()));
+        let create =
+            || Arc::new(Tenant::new(id.clone(), number, limits.clone(), Arc::clone(&self.head_meter)));
         Arc::clone(tenants.entry(id.clone()).or_insert_with(create))
     }
 

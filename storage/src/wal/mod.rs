@@ -11,6 +11,7 @@
 mod failure;
 mod format;
 mod inspect;
+mod progress;
 mod reader;
 mod segment;
 mod writer;
@@ -18,6 +19,7 @@ mod writer;
 pub(crate) use failure::WalFailure;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use inspect::{InspectedSegment, inspect};
+pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::{delete_segments_below, list_aside, write_segment};
 pub(crate) use writer::{Lsn, WalOptions, WalWriter};

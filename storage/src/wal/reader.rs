@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tracing::{error, info};
 
 use super::format::{FRAME_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, next_frame, read_segment_header};
+use super::progress::ReplayProgress;
 use super::segment::{free_aside_path, list_segments, segment_path};
 use crate::coding::Cursor;
 use crate::fs::FileSystem;
@@ -65,12 +66,17 @@ pub(crate) fn replay(
     fs: &Arc<dyn FileSystem>,
     directory: &Path,
     floor: u64,
+    progress: &ReplayProgress,
     mut apply: impl FnMut(u32, Record<'_>),
 ) -> Result<ReplayOutcome, ReplayError> {
     let segments = list_segments(fs.as_ref(), directory).map_err(io_error("list", directory))?;
     let live: Vec<_> = segments.into_iter().filter(|(sequence, _)| *sequence >= floor).collect();
+    if let (Some((first, _)), Some((last, _))) = (live.first(), live.last()) {
+        progress.begin(*first, *last);
+    }
     let mut outcome = ReplayOutcome { next_sequence: floor.max(1), ..ReplayOutcome::default() };
     for (position, (sequence, path)) in live.iter().enumerate() {
+        progress.reach(*sequence);
         let ending = Ending { fs, directory, path, later: &live[position + 1..] };
         if *sequence != outcome.next_sequence {
             let missing = segment_path(directory, outcome.next_sequence);

@@ -66,7 +66,7 @@ fn open(directory: &Path, sequence: u64, sync: WalSync) -> WalWriter {
 
 fn replayed_on(fs: &Arc<dyn FileSystem>, directory: &Path, floor: u64) -> (Vec<u32>, ReplayOutcome) {
     let mut found = Vec::new();
-    let outcome = replay(fs, directory, floor, |_, record| match record {
+    let outcome = replay(fs, directory, floor, &ReplayProgress::default(), |_, record| match record {
         Record::Samples(view) => found.extend(view.series_refs),
         Record::Chunks(chunks) => found.extend(chunks.iter().map(|chunk| chunk.series_ref)),
         other => panic!("{other:?}"),

@@ -222,7 +222,13 @@ fn every_power_cut_leaves_what_was_acknowledged() {
         let fs = MemoryFs::default();
         let ledger = run_scenario(&fs, seed.wrapping_add(round));
         let log = fs.recorded();
-        let cases = images(&log, ledger.batch_count, seed);
+        let mut cases = images(&log, ledger.batch_count, seed);
+        // No more than are wanted, spread over the whole of the last log.
+        let (found_count, wanted_count) = (cases.len(), IMAGE_COUNT_MIN - image_count);
+        cases.retain(|case| {
+            let is_next = |number: usize| number * wanted_count / found_count;
+            found_count <= wanted_count || is_next(case.number) < is_next(case.number + 1)
+        });
         image_count += cases.len();
         println!("round {round}: {} events, {} images", log.len(), cases.len());
         if let Err(problem) = check_all(&cases, &ledger) {
