@@ -49,14 +49,23 @@ fn token_of(number: u64) -> Option<(usize, u32)> {
     Some((token, raw_bits))
 }
 
-/// The smallest number of a token, and how many raw bits are added to it.
-#[inline]
-fn number_of(token: usize) -> (u64, u32) {
-    let Some(above) = token.checked_sub(DIRECT_COUNT as usize) else { return (token as u64, 0) };
-    let raw_bits = DIRECT_BITS - FRACTION_BITS + (above >> FRACTION_BITS) as u32;
-    let leading = (1 << FRACTION_BITS) | (above & ((1 << FRACTION_BITS) - 1));
-    ((leading as u64) << raw_bits, raw_bits)
-}
+/// By token: its smallest number, and how many raw bits are added to that.
+static NUMBERS: [(u64, u32); TOKEN_COUNT] = {
+    let mut numbers = [(0, 0); TOKEN_COUNT];
+    let mut token = 0;
+    while token < TOKEN_COUNT {
+        numbers[token] = if token < DIRECT_COUNT as usize {
+            (token as u64, 0)
+        } else {
+            let above = token - DIRECT_COUNT as usize;
+            let raw_bits = DIRECT_BITS - FRACTION_BITS + (above >> FRACTION_BITS) as u32;
+            let leading = (1 << FRACTION_BITS) | (above & ((1 << FRACTION_BITS) - 1));
+            ((leading as u64) << raw_bits, raw_bits)
+        };
+        token += 1;
+    }
+    numbers
+};
 
 /// A prefix code for a set of numbers; the writing side.
 #[derive(Debug)]
@@ -384,19 +393,26 @@ impl CodeReader {
     }
 
     /// Makes numbers of the tokens; returns the position behind the raw bits.
-    fn make_numbers(&mut self, mut position: usize, count: usize) -> usize {
-        self.numbers.clear();
+    fn make_numbers(&mut self, start: usize, count: usize) -> usize {
+        self.numbers.resize(count, 0);
+        let pairs = self.numbers.iter_mut().zip(&self.tokens);
         if !self.has_raw_bits {
-            self.numbers.extend(self.tokens.iter().take(count).map(|token| u64::from(*token)));
-            return position;
+            pairs.for_each(|(number, token)| *number = u64::from(*token));
+            return start;
         }
         let source = self.padded.as_slice();
-        self.numbers.extend(self.tokens.iter().take(count).map(|token| {
-            let (number, raw_bits) = number_of(usize::from(*token));
+        let mut position = start;
+        for (number, token) in pairs {
+            // Mostly all tokens are direct but a few jumps, or hardly any is.
+            if u64::from(*token) < DIRECT_COUNT {
+                *number = u64::from(*token);
+                continue;
+            }
+            let (base, raw_bits) = NUMBERS.get(usize::from(*token)).copied().unwrap_or_default();
             let raw = load(source, position) & ((1 << raw_bits) - 1);
+            *number = base + raw;
             position += raw_bits as usize;
-            number + raw
-        }));
+        }
         position
     }
 }

@@ -154,32 +154,32 @@ impl PagedDecoder {
         offset: usize,
     ) -> Result<(), ChunkError> {
         let Frame { transform, divisor, first, center, .. } = frame;
-        let integers = &mut self.integers;
-        integers.clear();
-        integers.reserve(page.sample_count);
-        let mut value = first.wrapping_add(divisor.wrapping_mul(page.start));
-        integers.push(value);
+        let apart_count = transform.apart_count();
+        let numbers = self.code.read_run(bytes, offset, page.sample_count - apart_count)?;
+        self.integers.resize(page.sample_count, 0);
+        let (apart, others) = self.integers.split_at_mut(apart_count);
         // Multiplied before it is summed: the sum alone is what each integer waits for.
         let step = |number: u64| divisor.wrapping_mul(center.wrapping_add(unzigzag(number).cast_unsigned()));
-        let count = page.sample_count - transform.apart_count();
-        let numbers = self.code.read_run(bytes, offset, count)?;
+        let mut value = first.wrapping_add(divisor.wrapping_mul(page.start));
+        apart[0] = value;
+        let pairs = others.iter_mut().zip(numbers);
         match transform {
-            Transform::Offset => {
-                integers.extend(numbers.iter().map(|number| first.wrapping_add(step(*number))));
+            Transform::Offset => pairs.for_each(|(slot, number)| *slot = first.wrapping_add(step(*number))),
+            Transform::Delta => {
+                for (slot, number) in pairs {
+                    value = value.wrapping_add(step(*number));
+                    *slot = value;
+                }
             }
-            Transform::Delta => integers.extend(numbers.iter().map(|number| {
-                value = value.wrapping_add(step(*number));
-                value
-            })),
             Transform::DeltaOfDelta => {
                 let mut delta = divisor.wrapping_mul(page.start_delta);
                 value = value.wrapping_add(delta);
-                integers.push(value);
-                integers.extend(numbers.iter().map(|number| {
+                apart[1] = value;
+                for (slot, number) in pairs {
                     delta = delta.wrapping_add(step(*number));
                     value = value.wrapping_add(delta);
-                    value
-                }));
+                    *slot = value;
+                }
             }
         }
         Ok(())
