@@ -38,6 +38,13 @@ torture:
 	MYTSDB_TORTURE_OPERATIONS=$${MYTSDB_TORTURE_OPERATIONS:-1000000} \
 		$(CARGO) test --release -p mytsdb-storage --test it torture -- --nocapture
 
+# Memory of a hot series, of a million series that are all replaced ten times, and the time of a replay (minutes).
+.PHONY: head
+head:
+	$(CARGO) bench -p mytsdb-storage --bench head -- hot
+	$(CARGO) bench -p mytsdb-storage --bench head -- churn
+	$(CARGO) bench -p mytsdb-storage --bench head -- replay
+
 # Compares with Prometheus and VictoriaMetrics on 20 M samples each and writes docs/benchmarks.md (about 20 minutes).
 bench:
 	scripts/install-test-deps.sh bench

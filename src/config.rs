@@ -84,6 +84,18 @@ struct Flags {
     /// Bytes of samples in memory at which they are written to a block
     #[arg(long, env = "MYTSDB_HEAD_MAX_BYTES", default_value = "128MiB", value_name = "BYTES", value_parser = positive_bytes)]
     head_max_bytes: usize,
+    /// Most series of a tenant in memory; new ones above are refused; 0 = no limit
+    #[arg(long, env = "MYTSDB_LIMIT_ACTIVE_SERIES", default_value_t = 5_000_000, value_name = "COUNT")]
+    limit_active_series: usize,
+    /// Most labels of a series, the metric name included
+    #[arg(long, env = "MYTSDB_LIMIT_LABELS_PER_SERIES", default_value = "64", value_name = "COUNT", value_parser = concurrency)]
+    limit_labels_per_series: usize,
+    /// Longest label name
+    #[arg(long, env = "MYTSDB_LIMIT_LABEL_NAME_BYTES", default_value = "256B", value_name = "BYTES", value_parser = body_bytes)]
+    limit_label_name_bytes: usize,
+    /// Longest label value, metric names included
+    #[arg(long, env = "MYTSDB_LIMIT_LABEL_VALUE_BYTES", default_value = "4KiB", value_name = "BYTES", value_parser = body_bytes)]
+    limit_label_value_bytes: usize,
     /// How far back an instant selector looks
     #[arg(long, env = "MYTSDB_LOOKBACK_DELTA", default_value = "5m", value_name = "DURATION", value_parser = positive_duration_ms)]
     lookback_delta: i64,
@@ -219,6 +231,13 @@ impl Config {
         storage.wal_sync = flags.wal_sync;
         storage.limits.retention_ms = (flags.retention > 0).then_some(flags.retention);
         storage.retention_bytes = (flags.retention_size > 0).then_some(flags.retention_size as u64);
+        storage.limits.active_series_max = match flags.limit_active_series {
+            0 => usize::MAX,
+            count => count,
+        };
+        storage.limits.labels_per_series_max = flags.limit_labels_per_series;
+        storage.limits.label_name_bytes_max = flags.limit_label_name_bytes;
+        storage.limits.label_value_bytes_max = flags.limit_label_value_bytes;
         storage.head_bytes_max = flags.head_max_bytes;
         Self {
             http_addr: SocketAddr::new(flags.http_host, flags.http_port),

@@ -98,7 +98,7 @@ impl Acks {
 /// The status of a batch that could not be written at all.
 pub(super) fn write_status(error: &WriteError) -> Status {
     match error {
-        WriteError::ReadOnly { .. } => Status::unavailable(error.to_string()),
+        WriteError::ReadOnly { .. } | WriteError::HeadFull { .. } => Status::unavailable(error.to_string()),
         _ => Status::internal(error.to_string()),
     }
 }

@@ -1,7 +1,8 @@
 //! What an OTLP client is told: success, partial success, or an error that it may or may not retry.
 //!
 //! Input: what was refused while decoding and by the storage. Output: a response or a status. By the protocol a
-//! client retries `UNAVAILABLE` and must not retry a partial success or `INVALID_ARGUMENT`.
+//! client retries `UNAVAILABLE` and must not retry a partial success, `INVALID_ARGUMENT`, or `RESOURCE_EXHAUSTED`
+//! without a delay.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,8 @@ use super::decode::Decoded;
 
 /// Reasons that a message names; the counters have them all.
 const REASON_COUNT_MAX: usize = 3;
+/// The word of series above a tenant's limit.
+const SERIES_LIMIT: &str = "series_limit";
 /// Longest message in characters: a response must stay small.
 const MESSAGE_LENGTH_MAX: usize = 2_000;
 
@@ -62,7 +65,12 @@ impl Outcome {
         }
         let error_message = self.message();
         if self.refused_point_count >= self.point_count {
-            return Err(Status::invalid_argument(error_message));
+            let is_limit = |(word, ..): &(&'static str, usize, String)| *word == SERIES_LIMIT;
+            return Err(if self.reasons.iter().all(is_limit) {
+                Status::resource_exhausted(error_message)
+            } else {
+                Status::invalid_argument(error_message)
+            });
         }
         let rejected_data_points = self.refused_point_count as i64;
         let partial_success = Some(ExportMetricsPartialSuccess { rejected_data_points, error_message });
@@ -85,7 +93,7 @@ impl Outcome {
 /// The status of a request that could not be written: the client should try again unless the server is at fault.
 pub(super) fn write_status(error: &WriteError) -> Status {
     match error {
-        WriteError::ReadOnly { .. } => Status::unavailable(error.to_string()),
+        WriteError::ReadOnly { .. } | WriteError::HeadFull { .. } => Status::unavailable(error.to_string()),
         _ => Status::internal(error.to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use mytsdb_storage::Cardinality;
@@ -79,8 +80,17 @@ async fn flags(call: Call) -> Result<Response, ApiError> {
     success(&call.state.config.flags)
 }
 
-async fn wal_replay(_call: Call) -> Result<Response, ApiError> {
-    success(&json!({ "min": 0, "max": 0, "current": 0 }))
+/// Answers before the server is ready, too: that is what it is for.
+async fn wal_replay(State(state): State<Arc<HttpState>>) -> Result<Response, ApiError> {
+    let progress = &state.config.storage.replay_progress;
+    let (min, max, current) =
+        progress.state().map_or((0, 0, 0), |replay| (replay.first, replay.last, replay.current));
+    let word = match (progress.is_done(), progress.state()) {
+        (true, _) => "done",
+        (false, Some(_)) => "in progress",
+        (false, None) => "waiting",
+    };
+    success(&json!({ "min": min, "max": max, "current": current, "state": word }))
 }
 
 async fn tsdb(call: Call) -> Result<Response, ApiError> {

@@ -1,7 +1,8 @@
 //! Every answer of remote write, and the only place that chooses its status codes.
 //!
 //! `204` everything stored · `400` nothing of the refused part should be sent again (the rest is stored) · `413`
-//! too large · `415` another format · `503` send again later.
+//! too large · `415` another format · `429` new series above the tenant's limit (the rest is stored) · `503` send
+//! again later.
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use std::fmt::Write as _;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mytsdb_storage::model::TenantIdError;
-use mytsdb_storage::{WriteError, WriteReport};
+use mytsdb_storage::{RejectReason, WriteError, WriteReport};
 
 use super::wire::WireError;
 use crate::blocking::BlockingError;
@@ -71,6 +72,7 @@ impl Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, "closed")
             }
             Self::Write(WriteError::ReadOnly { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
+            Self::Write(WriteError::HeadFull { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "head_full"),
             Self::Write(_) | Self::Blocking(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }
@@ -110,7 +112,11 @@ impl IntoResponse for Outcome {
         if self.report.rejections.is_empty() && self.histogram_count == 0 {
             return (StatusCode::NO_CONTENT, headers).into_response();
         }
-        (StatusCode::BAD_REQUEST, headers, self.refused_text()).into_response()
+        let is_limit = |reason: &RejectReason| matches!(reason, RejectReason::SeriesLimit { .. });
+        let is_only_limited =
+            self.histogram_count == 0 && self.report.rejections.iter().all(|one| is_limit(&one.reason));
+        let status = if is_only_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST };
+        (status, headers, self.refused_text()).into_response()
     }
 }
 

@@ -35,3 +35,4 @@ pub use engine::{
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{Cardinality, Snapshot};
+pub use wal::{ReplayProgress, ReplayState};

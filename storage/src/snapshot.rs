@@ -18,7 +18,6 @@ use crate::read::{self, ReadError, SeriesSet, Source};
 /// Everything one tenant has stored, as of one moment.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    pub(crate) table: Arc<SeriesTable>,
     /// Generations of the head, oldest first.
     pub(crate) generations: Vec<Arc<Generation>>,
     /// Blocks by ascending precedence: what is in later ones was written later.
@@ -75,7 +74,7 @@ impl Snapshot {
     /// # Errors
     /// [`ReadError::Corrupt`] if an index is damaged.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, ReadError> {
-        read::select(&self.table, self.sources(range), matchers, range)
+        read::select(self.sources(range), matchers, range)
     }
 
     /// Returns the label names of the series that [`Snapshot::select`] would find, sorted, distinct.
@@ -118,7 +117,7 @@ impl Snapshot {
         }
         let sources = self.sources(range);
         let mut texts = BTreeSet::new();
-        read::visit_selected(&self.table, &sources, matchers, range, |source_index, series_ids| {
+        read::visit_selected(&sources, matchers, range, |source_index, series_ids| {
             if series_ids.is_empty() {
                 return Ok(());
             }
@@ -128,7 +127,7 @@ impl Snapshot {
                     let is_all = matchers.is_empty() && block.tombstones.is_none();
                     texts.extend(from_block(&block.reader, (!is_all).then_some(&ids))?);
                 }
-                Source::Head(_) => texts.extend(from_table(&self.table, Some(&ids))),
+                Source::Head(generation) => texts.extend(from_table(generation.table(), Some(&ids))),
             }
             Ok(())
         })?;
@@ -165,11 +164,11 @@ impl Snapshot {
             }
         }
         for generation in self.generations.iter().filter(|generation| generation.exemplar_count() > 0) {
-            let series_refs: Vec<u32> = self.table.select(matchers).iter().collect();
-            for (labels, series_ref) in self.table.labels(&series_refs).into_iter().zip(series_refs) {
+            for series_ref in generation.table().select(matchers) {
                 generation.exemplars(series_ref, range, &mut exemplars);
                 if !exemplars.is_empty() {
-                    add(labels, &mut exemplars)?;
+                    let labels = generation.table().labels(&[series_ref]);
+                    labels.into_iter().try_for_each(|labels| add(labels, &mut exemplars))?;
                 }
             }
         }
@@ -199,9 +198,11 @@ impl Snapshot {
                 (known, other) => known.or(other),
             };
         }
-        cardinality.series_count = self.table.series_count();
+        // An older generation may have a table of its own; what is alive in it is in the newest one, too.
+        let Some(newest) = self.generations.last() else { return Ok(cardinality) };
+        cardinality.series_count = newest.table().series_count();
         let mut values_by_label: HashMap<String, (u64, u64)> = HashMap::new();
-        self.table.visit_pairs(|name, value, series_count| {
+        newest.table().visit_pairs(|name, value, series_count| {
             cardinality.label_pair_count += 1;
             if name == METRIC_NAME {
                 cardinality.series_by_metric.push((value.to_owned(), series_count));

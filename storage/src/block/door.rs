@@ -72,7 +72,9 @@ impl IndexDoor {
 
     fn memory(series: &[LabelSet]) -> MemoryIndex {
         let mut memory = MemoryIndex::default();
-        series.iter().enumerate().for_each(|(id, labels)| memory.insert(id as u32, labels));
+        for labels in series {
+            memory.find_or_insert(labels);
+        }
         memory
     }
 

@@ -49,3 +49,4 @@ pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::SAMPLE_COUNT_MAX;
 pub use histogram::{histogram_run_length, is_histogram_chunk};
+pub(crate) use paged::PAGED_SAMPLE_COUNT_MIN;

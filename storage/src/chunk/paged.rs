@@ -14,7 +14,7 @@ use super::integers::{IntegerColumn, Transform};
 use crate::coding::{Cursor, put_ivarint, put_uvarint, unzigzag, zigzag};
 
 /// Columns with fewer samples do not pay for the code.
-pub(super) const PAGED_SAMPLE_COUNT_MIN: usize = 192;
+pub(crate) const PAGED_SAMPLE_COUNT_MIN: usize = 400;
 /// Most samples of a page, as written.
 const PAGE_SAMPLE_COUNT: usize = 2048;
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// A column that paging suits: steps of few distinct sizes.
 fn suitable() -> impl Strategy<Value = Vec<f64>> {
-    let length = prop_oneof![192..3000_usize, Just(1024), Just(1025), Just(2049), Just(SAMPLE_COUNT_MAX)];
+    let length = prop_oneof![400..3000_usize, Just(1024), Just(1025), Just(2049), Just(SAMPLE_COUNT_MAX)];
     (length, any::<u64>(), 0..5_u8, 0..3_i32).prop_map(|(length, seed, shape, exponent)| {
         let mut random = mix::Random(seed);
         let mut total = (random.unit() * 1e6).floor();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashMap;
 use tracing::{error, info, warn};
 
 use super::Storage;
@@ -12,7 +13,7 @@ use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
 use crate::block::view::BlockView;
 use crate::fs::remove_durably;
-use crate::head::{FlushError, write_blocks};
+use crate::head::{FlushError, SeriesTable, write_blocks};
 use crate::wal::{WalFailure, delete_segments_below};
 
 /// Why maintenance failed. Nothing is lost: it is tried again.
@@ -90,7 +91,8 @@ impl Storage {
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
-            if stats.head_sample_count + stats.head_exemplar_count == 0 {
+            // Series without samples are worth a flush, too: it lets go of them.
+            if stats.head_sample_count + stats.head_exemplar_count + stats.head_series_count == 0 {
                 maintenance.unflushed_since_ms = None;
                 return false;
             }
@@ -118,26 +120,34 @@ impl Storage {
             // An earlier flush did not get through: its heads come first.
             self.flush_frozen(maintenance)?;
         }
-        self.freeze(maintenance)?;
+        self.freeze(maintenance, now_ms)?;
         maintenance.unflushed_since_ms = Some(now_ms);
         self.flush_frozen(maintenance)
     }
 
     /// Freezes all heads and begins a WAL epoch, with nobody writing meanwhile.
-    fn freeze(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+    fn freeze(&self, maintenance: &mut Maintenance, now_ms: i64) -> Result<(), MaintainError> {
+        let mut survivors: HashMap<u32, Arc<SeriesTable>> = self
+            .all_tenants()
+            .into_iter()
+            .filter_map(|tenant| Some((tenant.number, tenant.collect_dead_series(now_ms)?)))
+            .collect();
         let mut epoch = self.epoch.write();
         let wal_floor = self.wal.rotate()?;
         *epoch += 1;
+        // All of them, and before anything that may fail: what the new epoch names begins with nothing.
+        for tenant in self.all_tenants() {
+            tenant.freeze(survivors.remove(&tenant.number));
+        }
+        maintenance.pending_wal_floor = Some(wal_floor);
         let mut last_lsn = None;
         for tenant in self.all_tenants() {
-            tenant.freeze();
             last_lsn = tenant.relog_metadata(&self.wal, *epoch)?.or(last_lsn);
         }
         drop(epoch);
         if let Some(lsn) = last_lsn {
             self.wal.wait(lsn)?;
         }
-        maintenance.pending_wal_floor = Some(wal_floor);
         Ok(())
     }
 
@@ -188,16 +198,8 @@ impl Storage {
                 *next_block_id += 1;
                 id
             };
-            write_blocks(
-                &generation,
-                &tenant.table,
-                &self.fs,
-                &self.options.data_dir,
-                &tenant.id,
-                next_id,
-                written,
-            )
-            .map_err(|error| flush_failed(&tenant, &error))?;
+            write_blocks(&generation, &self.fs, &self.options.data_dir, &tenant.id, next_id, written)
+                .map_err(|error| flush_failed(&tenant, &error))?;
             let blocks = written[first..]
                 .iter()
                 .map(|block| self.open_block(block))

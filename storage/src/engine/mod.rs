@@ -23,7 +23,7 @@ mod tenant;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -46,6 +46,11 @@ use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
 use plan::{TimeWindow, WritePlan};
 
+/// Writes are refused when the heads are so many times as large as they should be when they are flushed.
+const HEAD_FULL_FACTOR: usize = 4;
+/// Heads below this size never refuse a write.
+const HEAD_FULL_BYTES_MIN: usize = 64 << 20;
+
 /// Why a batch could not be written at all.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +63,14 @@ pub enum WriteError {
     ReadOnly {
         /// What went wrong first.
         reason: String,
+    },
+    /// The heads take too much memory because flushes do not get through; try again later.
+    #[error("head is full: {given_bytes} bytes of samples wait to be flushed, the limit is {limit_bytes}")]
+    HeadFull {
+        /// Bytes of samples in memory.
+        given_bytes: usize,
+        /// Bytes above which writes are refused.
+        limit_bytes: usize,
     },
 }
 
@@ -155,6 +168,8 @@ pub struct Storage {
     snapshots: Mutex<()>,
     /// Newest sample of all; retention is reckoned from it when it is ahead of the clock.
     newest_ms: AtomicI64,
+    /// Bytes of samples in all heads, those of running queries included.
+    head_meter: Arc<AtomicUsize>,
     wal_dir: PathBuf,
     _lock: DirectoryLock,
 }
@@ -200,9 +215,11 @@ impl Storage {
         now_ms: i64,
     ) -> Result<(WriteReport, Commit), WriteError> {
         plan::check_shape(batch)?;
+        self.check_head_bytes()?;
         let tenant = self.tenant(tenant);
         let epoch = self.epoch.read();
-        let resolution = tenant.table.resolve(batch, *epoch, tenant.limits(), |series| {
+        let active = tenant.active();
+        let resolution = active.table().resolve(batch, tenant.limits(), |series| {
             tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ())
         })?;
         let mut report = WriteReport::default();
@@ -225,8 +242,18 @@ impl Storage {
             self.newest_ms.fetch_max(newest_ms, Ordering::Relaxed);
         }
         report.accepted_sample_count = plan.sample_count();
-        plan.apply(&tenant.active());
+        plan.apply(&active);
         Ok((report, Commit { wal: Arc::clone(&self.wal), lsn }))
+    }
+
+    fn check_head_bytes(&self) -> Result<(), WriteError> {
+        let given_bytes = self.head_meter.load(Ordering::Relaxed);
+        let limit_bytes =
+            self.options.head_bytes_max.saturating_mul(HEAD_FULL_FACTOR).max(HEAD_FULL_BYTES_MIN);
+        if given_bytes > limit_bytes {
+            return Err(WriteError::HeadFull { given_bytes, limit_bytes });
+        }
+        Ok(())
     }
 
     /// Returns an immutable view of one tenant's data.
@@ -252,7 +279,7 @@ impl Storage {
         for tenant in self.all_tenants() {
             let snapshot = tenant.snapshot();
             stats.tenant_count += 1;
-            stats.head_series_count += tenant.table.series_count();
+            stats.head_series_count += tenant.active().table().series_count();
             for generation in &snapshot.generations {
                 stats.head_sample_count += generation.sample_count();
                 stats.head_exemplar_count += generation.exemplar_count();
@@ -291,7 +318,8 @@ impl Storage {
         let mut tenants = self.tenants.write();
         let number = tenants.len() as u32;
         let limits = self.options.limits_of(id);
-        let create = || Arc::new(Tenant::new(id.clone(), number, limits.clone()));
+        let create =
+            || Arc::new(Tenant::new(id.clone(), number, limits.clone(), Arc::clone(&self.head_meter)));
         Arc::clone(tenants.entry(id.clone()).or_insert_with(create))
     }
 

@@ -23,7 +23,7 @@ use crate::block::view::BlockView;
 use crate::fs::FileSystem;
 use crate::fs::disk::Disk;
 use crate::fs::lock::LockError;
-use crate::head::HeadReplay;
+use crate::head::{HeadReplay, ReplayedTenant};
 use crate::model::TenantId;
 use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, replay};
 
@@ -111,9 +111,15 @@ impl Storage {
         let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
-        let mut head = HeadReplay::default();
-        let outcome =
-            replay(fs.as_ref(), &wal_dir, listed.wal_floor, |tenant, record| head.apply(tenant, record))?;
+        let progress = &options.replay_progress;
+        let (head, outcome) = HeadReplay::run(|head| {
+            replay(fs.as_ref(), &wal_dir, listed.wal_floor, progress, |tenant, record| {
+                head.apply(tenant, record)
+            })
+        });
+        let outcome = outcome?;
+        progress.finish();
+        let head_meter = Arc::clone(head.meter());
         if head.orphan_sample_count > 0 {
             error!(
                 sample_count = head.orphan_sample_count,
@@ -149,6 +155,7 @@ impl Storage {
             counters: Counters::default(),
             snapshots: Mutex::default(),
             newest_ms: AtomicI64::new(i64::MIN),
+            head_meter,
             wal_dir,
             options,
             _lock: lock,
@@ -182,13 +189,14 @@ fn restore_tenants(
     blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
+    let meter = Arc::clone(head.meter());
     let mut replayed = head.tenants;
     let mut names: Vec<TenantId> = blocks.keys().chain(replayed.keys()).cloned().collect();
     names.sort();
     names.dedup();
     let mut tenants = HashMap::new();
     for (number, name) in names.into_iter().enumerate() {
-        let head = replayed.remove(&name).unwrap_or_default();
+        let head = replayed.remove(&name).unwrap_or_else(|| ReplayedTenant::new(Arc::clone(&meter)));
         let blocks = blocks.remove(&name).unwrap_or_default();
         let limits = options.limits_of(&name).clone();
         let tenant = Tenant::restored(name.clone(), number as u32, limits, head, blocks);

@@ -1,10 +1,12 @@
 //! Everything an engine is opened with: each setting with its unit and default.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{TenantLimits, TenantLimitsByTenant};
 use crate::model::TenantId;
+use crate::wal::ReplayProgress;
 
 /// When an acknowledged write is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct StorageOptions {
     pub data_dir: PathBuf,
     /// When a write counts as durable.
     pub wal_sync: WalSync,
+    /// Tells how far the replay is while the storage opens.
+    pub replay_progress: Arc<ReplayProgress>,
     /// Limits of a tenant that has none of its own.
     pub limits: TenantLimits,
     /// Limits of tenants that have their own.
@@ -48,6 +52,7 @@ impl StorageOptions {
         Self {
             data_dir: data_dir.into(),
             wal_sync: WalSync::Group,
+            replay_progress: Arc::default(),
             limits: TenantLimits::default(),
             tenant_limits: TenantLimitsByTenant::default(),
             head_bytes_max: 128 << 20,

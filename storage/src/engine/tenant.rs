@@ -1,13 +1,13 @@
 //! One tenant inside the engine: its series, its heads, its blocks, its metadata.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::metadata;
 use crate::block::view::BlockView;
-use crate::head::{Generation, ReplayedTenant, SeriesTable};
+use crate::head::{Collector, Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
 use crate::model::{LabelSet, MetricMetadata, TenantId};
 use crate::snapshot::Snapshot;
@@ -31,11 +31,11 @@ pub(super) struct Tenant {
     /// The tenant's number in the WAL of this process.
     pub(super) number: u32,
     limits: TenantLimits,
-    /// The tenant's series.
-    pub(super) table: Arc<SeriesTable>,
     /// WAL epoch that names the tenant.
     named_epoch: AtomicU32,
     state: RwLock<TenantState>,
+    /// Finds out which series are dead.
+    collector: Mutex<Collector>,
     /// The clock at the last write.
     pub(super) last_write_ms: AtomicI64,
     /// Sorted by metric name, each once.
@@ -44,8 +44,8 @@ pub(super) struct Tenant {
 
 impl Tenant {
     /// Creates a tenant without data.
-    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits) -> Self {
-        Self::restored(id, number, limits, ReplayedTenant::default(), Vec::new())
+    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits, meter: Arc<AtomicUsize>) -> Self {
+        Self::restored(id, number, limits, ReplayedTenant::new(meter), Vec::new())
     }
 
     /// Creates a tenant from what was on disk.
@@ -61,9 +61,9 @@ impl Tenant {
             id,
             number,
             limits,
-            table: head.table,
             named_epoch: AtomicU32::new(0),
             state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
+            collector: Mutex::default(),
             last_write_ms: AtomicI64::new(i64::MIN),
             metadata: Mutex::default(),
         };
@@ -78,12 +78,7 @@ impl Tenant {
 
     /// The view of a tenant that does not exist.
     pub(super) fn empty_snapshot() -> Snapshot {
-        Snapshot {
-            table: Arc::default(),
-            generations: Vec::new(),
-            blocks: Arc::new([]),
-            metadata: Arc::default(),
-        }
+        Snapshot { generations: Vec::new(), blocks: Arc::new([]), metadata: Arc::default() }
     }
 
     /// The view of now.
@@ -91,7 +86,7 @@ impl Tenant {
         let metadata = Arc::clone(&self.metadata.lock());
         let state = self.state.read();
         let generations = state.frozen.iter().chain([&state.active]).cloned().collect();
-        Snapshot { table: Arc::clone(&self.table), generations, blocks: Arc::clone(&state.blocks), metadata }
+        Snapshot { generations, blocks: Arc::clone(&state.blocks), metadata }
     }
 
     /// The generation that takes writes. The caller holds the epoch.
@@ -99,12 +94,26 @@ impl Tenant {
         Arc::clone(&self.state.read().active)
     }
 
-    /// Freezes the active generation if it has samples. The caller holds the epoch for writing.
-    pub(super) fn freeze(&self) {
+    /// Prepares a freeze: the series that the next generation begins with, if dead ones are to be left behind.
+    /// Takes its time, so nobody should be kept waiting meanwhile.
+    pub(super) fn collect_dead_series(&self, now_ms: i64) -> Option<Arc<SeriesTable>> {
+        self.collector.lock().survivors(&self.active(), now_ms)
+    }
+
+    /// Freezes the active generation if it has samples; `next_table` takes the place of its table in the next.
+    /// The caller holds the epoch for writing.
+    pub(super) fn freeze(&self, next_table: Option<Arc<SeriesTable>>) {
         let mut state = self.state.write();
-        if !state.active.is_empty() {
+        state.active.table().begin_epoch();
+        if state.active.is_empty() && next_table.is_none() {
+            return;
+        }
+        let table = next_table.unwrap_or_else(|| Arc::clone(state.active.table()));
+        let next = Arc::new(state.active.successor(table));
+        let previous = std::mem::replace(&mut state.active, next);
+        if !previous.is_empty() {
             debug_assert!(state.frozen.is_none(), "one flush at a time");
-            state.frozen = Some(std::mem::take(&mut state.active));
+            state.frozen = Some(previous);
         }
     }
 

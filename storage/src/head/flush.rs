@@ -11,9 +11,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::series::{Codec, HeadPieces, SealedChunk};
-use super::{
-    CHUNK_SAMPLE_COUNT, Generation, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, MixedSamples, SeriesTable,
-};
+use super::{CHUNK_SAMPLE_COUNT, Generation, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, MixedSamples};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
@@ -49,7 +47,6 @@ pub(crate) enum FlushError {
 /// [`FlushError`]; `written` then names the complete files, which the caller has no use for.
 pub(crate) fn write_blocks(
     generation: &Generation,
-    table: &SeriesTable,
     fs: &Arc<dyn FileSystem>,
     data_dir: &Path,
     tenant: &TenantId,
@@ -57,20 +54,22 @@ pub(crate) fn write_blocks(
     written: &mut Vec<BlockRef>,
 ) -> Result<(), FlushError> {
     let refs = generation.series_refs();
-    let mut series: Vec<(LabelSet, u32)> = table.labels(&refs).into_iter().zip(refs).collect();
-    series.par_sort_unstable();
+    let refs = generation.table().sort_by_labels(&refs);
     let mut exemplars = Vec::new();
     let mut writers: BTreeMap<Day, (BlockRef, BlockWriter)> = BTreeMap::new();
-    for batch in series.chunks(BATCH_SERIES_COUNT) {
+    for batch in refs.chunks(BATCH_SERIES_COUNT) {
+        // A batch of labels at a time, as all of them are many times what the table takes.
+        let labels = generation.table().labels(batch);
         let encoded: Vec<Vec<SealedPart>> = batch
             .par_iter()
-            .map_init(Encoder::default, |encoder, (labels, series_ref)| {
+            .zip(&labels)
+            .map_init(Encoder::default, |encoder, (series_ref, labels)| {
                 encoder
                     .encode(generation, *series_ref)
                     .map_err(|source| FlushError::Chunk { labels: labels.clone(), source })
             })
             .collect::<Result<_, _>>()?;
-        for ((labels, series_ref), parts) in batch.iter().zip(&encoded) {
+        for ((labels, series_ref), parts) in labels.iter().zip(batch).zip(&encoded) {
             exemplars.clear();
             generation.exemplars(*series_ref, TimeRange::ALL, &mut exemplars);
             let mut rest = exemplars.as_slice();

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::SHARD_COUNT;
 use super::exemplars::ExemplarLane;
 use super::histograms::HistogramShard;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
+use super::{SHARD_COUNT, SeriesTable};
 use crate::chunk::is_histogram_chunk;
 use crate::model::{Exemplar, TimeRange};
 
@@ -59,8 +59,12 @@ impl Shard {
 /// All samples of one tenant since the last flush.
 #[derive(Debug)]
 pub(crate) struct Generation {
+    /// The series that the references of this generation mean.
+    table: Arc<SeriesTable>,
     shards: Vec<Mutex<Shard>>,
     memory_bytes: AtomicUsize,
+    /// Sum of `memory_bytes` over all generations of the storage.
+    meter: Arc<AtomicUsize>,
     sample_count: AtomicUsize,
     exemplars: ExemplarLane,
 }
@@ -78,13 +82,19 @@ pub(crate) struct GenerationStats {
 
 impl Default for Generation {
     fn default() -> Self {
-        Self {
-            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
-            memory_bytes: AtomicUsize::new(0),
-            sample_count: AtomicUsize::new(0),
-            exemplars: ExemplarLane::default(),
-        }
+        Self::new(Arc::default(), Arc::default())
     }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.meter.fetch_sub(*self.memory_bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// The shard of a series.
+pub(super) fn shard_of(series_ref: u32) -> usize {
+    place(series_ref).0
 }
 
 fn place(series_ref: u32) -> (usize, usize) {
@@ -92,23 +102,56 @@ fn place(series_ref: u32) -> (usize, usize) {
 }
 
 impl Generation {
+    /// Creates an empty generation over the series of `table`, whose memory is counted in `meter`, too.
+    pub(crate) fn new(table: Arc<SeriesTable>, meter: Arc<AtomicUsize>) -> Self {
+        Self {
+            table,
+            shards: (0..SHARD_COUNT).map(|_| Mutex::default()).collect(),
+            memory_bytes: AtomicUsize::new(0),
+            meter,
+            sample_count: AtomicUsize::new(0),
+            exemplars: ExemplarLane::default(),
+        }
+    }
+
+    /// The series that the references of this generation mean.
+    pub(crate) fn table(&self) -> &Arc<SeriesTable> {
+        &self.table
+    }
+
+    /// Creates the generation after this one, over `table`.
+    pub(crate) fn successor(&self, table: Arc<SeriesTable>) -> Self {
+        Self::new(table, Arc::clone(&self.meter))
+    }
+
     /// Appends samples of any time in any order. The only way in, for live writes and for replay.
     pub(crate) fn append_samples(&self, runs: &SampleRuns<'_>) {
+        self.append_samples_of(runs, |_| true);
+    }
+
+    /// As [`Generation::append_samples`], for the series in the shards that `is_wanted` says. For replay by many
+    /// threads, of which each has shards of its own.
+    pub(crate) fn append_samples_of(&self, runs: &SampleRuns<'_>, is_wanted: impl Fn(usize) -> bool) {
         let order = order_by_shard(runs.series_refs);
         let mut grown = 0;
+        let mut sample_count = 0;
         for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
+            if !is_wanted(same_shard[0].0 as usize) {
+                continue;
+            }
             let mut shard = self.shards[same_shard[0].0 as usize].lock();
             for (_, run_index) in same_shard {
                 let run_index = *run_index as usize;
                 let (_, local_index) = place(runs.series_refs[run_index]);
                 let (series, codec) = shard.series_mut(local_index, &mut grown);
                 let (timestamps_ms, values) = runs.run(run_index);
+                sample_count += values.len();
                 for (time_ms, value) in timestamps_ms.iter().zip(values) {
                     grown += series.append(*time_ms, *value, codec);
                 }
             }
         }
-        self.account(grown, runs.values.len());
+        self.account(grown, sample_count);
     }
 
     /// Appends encoded chunks, in order. The only way in for chunks, for live writes and for replay.
@@ -152,8 +195,10 @@ impl Generation {
         self.sample_count.fetch_add(sample_count, Ordering::Relaxed);
         if grown >= 0 {
             self.memory_bytes.fetch_add(grown.cast_unsigned(), Ordering::Relaxed);
+            self.meter.fetch_add(grown.cast_unsigned(), Ordering::Relaxed);
         } else {
             self.memory_bytes.fetch_sub(grown.unsigned_abs(), Ordering::Relaxed);
+            self.meter.fetch_sub(grown.unsigned_abs(), Ordering::Relaxed);
         }
     }
 

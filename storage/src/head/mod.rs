@@ -1,20 +1,25 @@
 //! The head: the newest samples, in memory, readable at once.
 //!
-//! [`SeriesTable`] knows which series a tenant has (identity and index; it outlives flushes).
-//! [`Generation`] holds samples by series reference; a flush freezes the active generation, writes it to blocks
-//! and drops it, so a query that still holds it reads on undisturbed.
+//! [`SeriesTable`] knows which series a tenant has (identity and index).
+//! [`Generation`] holds samples by series reference and the table that the references are of; a flush freezes the
+//! active generation, writes it to blocks and drops it, so a query that still holds it reads on undisturbed.
+//! Generations share a table until [`Collector`] finds that too many of its series are dead: the next generation
+//! then begins with a table of the live ones.
 //! Not here: durability (see `wal`), when to flush (see `engine`).
 
+mod collect;
 mod exemplars;
 mod flush;
 mod generation;
 mod histograms;
+mod keys;
 mod late;
 mod mixed;
 mod replay;
 mod series;
 mod table;
 
+pub(crate) use collect::Collector;
 pub(crate) use flush::{FlushError, write_blocks};
 pub(crate) use generation::{Generation, SampleRuns};
 pub(crate) use histograms::{HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};

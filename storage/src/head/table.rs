@@ -1,74 +1,52 @@
 //! Which series a tenant has: from raw key to reference, from reference to labels, from matchers to references.
 //!
 //! Two levels: `keys` maps the hash of the sender's raw label bytes to a reference and is all that the hot path
-//! touches; `identities` holds each distinct label set once. A reference is valid as long as the process lives.
-//! Invariant: a key whose epoch is the current one belongs to a series that the WAL's current epoch names.
+//! touches; `index` holds each distinct label set once. A reference is valid inside its table.
+//! Invariant: a series that is marked in `named` is named by the WAL's current epoch.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::{HashMap, HashTable};
 use parking_lot::{RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::SHARD_COUNT;
+use super::keys::KeyMap;
 use crate::batch::{RejectReason, WriteBatch};
 use crate::index::memory::MemoryIndex;
 use crate::limits::TenantLimits;
 use crate::model::{LabelSet, Matcher};
 
-/// Keys are hashes already: their low half is the hash.
+/// Series copied at a time into a table without the dead ones.
+const RETAIN_BATCH_COUNT: usize = 4096;
+/// So many keys a series are remembered; senders that spell a series in more ways are slower, not a leak.
+const KEYS_PER_SERIES_MAX: usize = 4;
+/// Keys that a shard may always have.
+const SHARD_KEY_COUNT_MIN: usize = 1024;
+
+/// One bit a series: whether the WAL's current epoch names it.
 #[derive(Debug, Default)]
-struct KeyHasher(u64);
+struct Named(RwLock<Vec<AtomicU64>>);
 
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64(bytes);
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-}
-
-#[derive(Debug)]
-struct KnownKey {
-    series_ref: u32,
-    /// WAL epoch that names the series.
-    logged_epoch: AtomicU32,
-}
-
-type KeyMap = HashMap<u128, KnownKey, BuildHasherDefault<KeyHasher>>;
-
-#[derive(Debug, Default)]
-struct Identities {
-    labels: Vec<LabelSet>,
-    /// Per series: WAL epoch that names it.
-    logged_epochs: Vec<u32>,
-    by_labels: HashTable<u32>,
-    index: MemoryIndex,
-}
-
-impl Identities {
-    fn lookup_or_insert(&mut self, labels: &LabelSet) -> u32 {
-        let hash = xxh3_64(labels.encoded().as_bytes());
-        if let Some(found) = self.by_labels.find(hash, |r| self.labels[*r as usize] == *labels) {
-            return *found;
+impl Named {
+    fn mark(&self, series_refs: &[u32]) {
+        let Some(newest) = series_refs.iter().max() else { return };
+        let word_count = *newest as usize / 64 + 1;
+        if self.0.read().len() < word_count {
+            let mut bits = self.0.write();
+            if bits.len() < word_count {
+                bits.resize_with(word_count, AtomicU64::default);
+            }
         }
-        let series_ref = self.labels.len() as u32;
-        self.labels.push(labels.clone());
-        self.logged_epochs.push(0);
-        let all_labels = &self.labels;
-        self.by_labels
-            .insert_unique(hash, series_ref, |r| xxh3_64(all_labels[*r as usize].encoded().as_bytes()));
-        self.index.insert(series_ref, labels);
-        series_ref
+        let bits = self.0.read();
+        for series_ref in series_refs {
+            bits[*series_ref as usize / 64].fetch_or(1 << (series_ref % 64), Ordering::Release);
+        }
     }
+}
+
+fn is_named(bits: &[AtomicU64], series_ref: u32) -> bool {
+    let word = bits.get(series_ref as usize / 64);
+    word.is_some_and(|word| word.load(Ordering::Acquire) >> (series_ref % 64) & 1 == 1)
 }
 
 /// What resolving a batch gave.
@@ -88,13 +66,18 @@ impl Resolution {
 /// The series of one tenant.
 #[derive(Debug)]
 pub(crate) struct SeriesTable {
-    keys: Vec<RwLock<KeyMap>>,
-    identities: RwLock<Identities>,
+    keys: [RwLock<KeyMap>; SHARD_COUNT],
+    named: Named,
+    index: RwLock<MemoryIndex>,
 }
 
 impl Default for SeriesTable {
     fn default() -> Self {
-        Self { keys: (0..SHARD_COUNT).map(|_| RwLock::default()).collect(), identities: RwLock::default() }
+        Self {
+            keys: std::array::from_fn(|_| RwLock::default()),
+            named: Named::default(),
+            index: RwLock::default(),
+        }
     }
 }
 
@@ -102,8 +85,16 @@ fn key_shard(key: u128) -> usize {
     (key >> 64) as usize % SHARD_COUNT
 }
 
+/// A series of a batch that the hot path could not resolve.
+enum Miss {
+    /// The key is known, but the WAL's epoch does not name the series.
+    Known(u32),
+    /// The key is new.
+    Labels(LabelSet),
+}
+
 impl SeriesTable {
-    /// Resolves all series of a batch. `log` is called with the series that the WAL's `epoch` does not name yet,
+    /// Resolves all series of a batch. `log` is called with the series that the WAL's epoch does not name yet,
     /// before anybody can refer to them.
     ///
     /// # Errors
@@ -111,7 +102,6 @@ impl SeriesTable {
     pub(crate) fn resolve<E>(
         &self,
         batch: &WriteBatch<'_>,
-        epoch: u32,
         limits: &TenantLimits,
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
     ) -> Result<Resolution, E> {
@@ -120,23 +110,23 @@ impl SeriesTable {
         // Misses carry the reference if only the epoch was old.
         let mut misses: Vec<(usize, Option<u32>)> = Vec::new();
         {
-            let shards: Vec<RwLockReadGuard<'_, KeyMap>> =
-                self.keys.iter().map(|shard| shard.read()).collect();
+            let named = self.named.0.read();
+            let shards: [RwLockReadGuard<'_, KeyMap>; SHARD_COUNT] =
+                std::array::from_fn(|shard| self.keys[shard].read());
             for (series_index, key) in batch.keys.iter().enumerate() {
-                let known = shards[key_shard(*key)].get(key);
-                match known {
-                    Some(known) if known.logged_epoch.load(Ordering::Acquire) == epoch => {
-                        resolution.series_refs.push(known.series_ref);
+                match shards[key_shard(*key)].get(*key) {
+                    Some(series_ref) if is_named(&named, series_ref) => {
+                        resolution.series_refs.push(series_ref);
                     }
-                    _ => {
-                        misses.push((series_index, known.map(|known| known.series_ref)));
+                    known => {
+                        misses.push((series_index, known));
                         resolution.series_refs.push(Resolution::REJECTED);
                     }
                 }
             }
         }
         if !misses.is_empty() {
-            self.resolve_misses(batch, epoch, limits, &misses, &mut resolution, log)?;
+            self.resolve_misses(batch, limits, &misses, &mut resolution, log)?;
         }
         Ok(resolution)
     }
@@ -144,105 +134,174 @@ impl SeriesTable {
     fn resolve_misses<E>(
         &self,
         batch: &WriteBatch<'_>,
-        epoch: u32,
         limits: &TenantLimits,
         misses: &[(usize, Option<u32>)],
         resolution: &mut Resolution,
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
     ) -> Result<(), E> {
         // Foreign code parses labels: not under the lock.
-        let mut parsed: Vec<(usize, Result<u32, LabelSet>)> = Vec::with_capacity(misses.len());
+        let mut parsed: Vec<(usize, Miss)> = Vec::with_capacity(misses.len());
         for (series_index, known_ref) in misses {
             match known_ref {
-                Some(series_ref) => parsed.push((*series_index, Ok(*series_ref))),
-                None => match batch.labels.labels(*series_index) {
-                    Ok(labels) if labels.is_empty() => {
-                        let reason =
-                            RejectReason::InvalidLabels("a series needs at least one label".to_owned());
-                        resolution.rejected.push((*series_index, reason));
-                    }
-                    Ok(labels) => match limits.check_labels(&labels) {
-                        Ok(()) => parsed.push((*series_index, Err(labels))),
-                        Err(reason) => resolution.rejected.push((*series_index, reason)),
-                    },
-                    Err(reason) => {
-                        resolution.rejected.push((*series_index, RejectReason::InvalidLabels(reason)));
-                    }
+                Some(series_ref) => parsed.push((*series_index, Miss::Known(*series_ref))),
+                None => match labels_of(batch, *series_index, limits) {
+                    Ok(labels) => parsed.push((*series_index, Miss::Labels(labels))),
+                    Err(reason) => resolution.rejected.push((*series_index, reason)),
                 },
             }
         }
         {
-            let mut identities = self.identities.write();
-            let mut unlogged = Vec::new();
-            for (series_index, found) in &parsed {
-                let series_ref = match found {
-                    Ok(series_ref) => *series_ref,
-                    Err(labels) => identities.lookup_or_insert(labels),
+            let mut index = self.index.write();
+            let mut unnamed = Vec::new();
+            for (series_index, miss) in &parsed {
+                let series_ref = match miss {
+                    Miss::Known(series_ref) => *series_ref,
+                    Miss::Labels(labels) => match find_or_insert(&mut index, labels, limits) {
+                        Ok(series_ref) => series_ref,
+                        Err(reason) => {
+                            resolution.rejected.push((*series_index, reason));
+                            continue;
+                        }
+                    },
                 };
                 resolution.series_refs[*series_index] = series_ref;
-                let position = series_ref as usize;
-                if identities.logged_epochs[position] != epoch {
-                    identities.logged_epochs[position] = epoch;
-                    unlogged.push((series_ref, identities.labels[position].clone()));
-                }
+                unnamed.push(series_ref);
             }
-            // Under the lock: whoever finds the series logged may rely on its name being in the log before.
-            if !unlogged.is_empty()
-                && let Err(error) = log(&unlogged)
-            {
-                for (series_ref, _) in &unlogged {
-                    identities.logged_epochs[*series_ref as usize] = 0;
-                }
-                return Err(error);
+            let named = self.named.0.read();
+            unnamed.retain(|series_ref| !is_named(&named, *series_ref));
+            drop(named);
+            unnamed.sort_unstable();
+            unnamed.dedup();
+            // Under the lock: whoever finds the series named may rely on its name being in the log before.
+            if !unnamed.is_empty() {
+                let series: Vec<(u32, LabelSet)> =
+                    unnamed.iter().copied().zip(index.labels(&unnamed)).collect();
+                log(&series)?;
+                self.named.mark(&unnamed);
             }
         }
-        for (series_index, _) in &parsed {
-            let key = batch.keys[*series_index];
+        let key_count_max = self.key_count_max();
+        for (series_index, miss) in &parsed {
             let series_ref = resolution.series_refs[*series_index];
+            if matches!(miss, Miss::Known(_)) || series_ref == Resolution::REJECTED {
+                continue;
+            }
+            let key = batch.keys[*series_index];
             let mut shard = self.keys[key_shard(key)].write();
-            shard
-                .entry(key)
-                .and_modify(|known| known.logged_epoch.store(epoch, Ordering::Release))
-                .or_insert_with(|| KnownKey { series_ref, logged_epoch: AtomicU32::new(epoch) });
+            if shard.len() >= key_count_max {
+                *shard = KeyMap::default();
+            }
+            shard.insert(key, series_ref);
         }
         Ok(())
     }
 
-    /// Returns the reference of a label set, inserting it if it is new. For replay.
-    pub(crate) fn insert(&self, labels: &LabelSet) -> u32 {
-        self.identities.write().lookup_or_insert(labels)
+    /// Most keys of a shard.
+    fn key_count_max(&self) -> usize {
+        SHARD_KEY_COUNT_MIN + self.series_count() / SHARD_COUNT * KEYS_PER_SERIES_MAX
+    }
+
+    /// Says that the WAL begins an epoch, which names no series yet. The caller makes sure that nobody resolves
+    /// meanwhile.
+    pub(crate) fn begin_epoch(&self) {
+        self.named.0.write().clear();
+    }
+
+    /// Returns the reference of each label set, inserting those that are new. For replay.
+    pub(crate) fn insert<'l>(&self, label_sets: impl Iterator<Item = &'l LabelSet>) -> Vec<u32> {
+        let mut index = self.index.write();
+        label_sets.map(|labels| index.find_or_insert(labels)).collect()
+    }
+
+    /// Builds a table of the series in `live`, renumbered. Series that come meanwhile are not in it: whoever
+    /// writes to them again brings their labels along.
+    pub(crate) fn retain(&self, live: &RoaringBitmap) -> Self {
+        let table = Self::default();
+        let mut new_refs: Vec<u32> = vec![Resolution::REJECTED; live.max().map_or(0, |max| max as usize + 1)];
+        let refs: Vec<u32> = live.iter().collect();
+        for refs in refs.chunks(RETAIN_BATCH_COUNT) {
+            // A batch at a time: new series of this table must not wait long for its lock.
+            let labels = self.labels(refs);
+            for (old_ref, new_ref) in refs.iter().zip(table.insert(labels.iter())) {
+                new_refs[*old_ref as usize] = new_ref;
+            }
+        }
+        for (shard, new_shard) in self.keys.iter().zip(&table.keys) {
+            let (shard, mut new_shard) = (shard.read(), new_shard.write());
+            for (key, old_ref) in shard.iter() {
+                match new_refs.get(old_ref as usize) {
+                    Some(new_ref) if *new_ref != Resolution::REJECTED => new_shard.insert(key, *new_ref),
+                    _ => {}
+                }
+            }
+        }
+        table
     }
 
     /// Finds the series that satisfy all matchers: references, ascending.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        self.identities.read().index.select(matchers)
+        self.index.read().select(matchers)
     }
 
     /// Returns the labels of each reference.
     pub(crate) fn labels(&self, series_refs: &[u32]) -> Vec<LabelSet> {
-        let identities = self.identities.read();
-        series_refs.iter().map(|series_ref| identities.labels[*series_ref as usize].clone()).collect()
+        self.index.read().labels(series_refs)
+    }
+
+    /// Puts references in the order of their label sets.
+    pub(crate) fn sort_by_labels(&self, series_refs: &[u32]) -> Vec<u32> {
+        use rayon::slice::ParallelSliceMut as _;
+        let key = self.index.read().order_key(series_refs);
+        let mut positions: Vec<usize> = (0..series_refs.len()).collect();
+        positions.par_sort_unstable_by(|left, right| key.compare(*left, *right));
+        positions.into_iter().map(|position| series_refs[position]).collect()
     }
 
     /// Distinct label names of the series in `within`, sorted.
     pub(crate) fn label_names(&self, within: Option<&RoaringBitmap>) -> Vec<String> {
-        self.identities.read().index.label_names(within)
+        self.index.read().label_names(within)
     }
 
     /// Distinct values of `name` among the series in `within`, sorted.
     pub(crate) fn label_values(&self, name: &str, within: Option<&RoaringBitmap>) -> Vec<String> {
-        self.identities.read().index.label_values(name, within)
+        self.index.read().label_values(name, within)
     }
 
     /// Calls `visit` with each label pair and the number of series that have it.
     pub(crate) fn visit_pairs(&self, mut visit: impl FnMut(&str, &str, u64)) {
-        for (name, value, series_count) in self.identities.read().index.postings_sizes() {
+        for (name, value, series_count) in self.index.read().postings_sizes() {
             visit(name, value, series_count);
         }
     }
 
     /// How many series are known.
     pub(crate) fn series_count(&self) -> usize {
-        self.identities.read().labels.len()
+        self.index.read().series_count()
     }
+}
+
+fn labels_of(
+    batch: &WriteBatch<'_>,
+    series_index: usize,
+    limits: &TenantLimits,
+) -> Result<LabelSet, RejectReason> {
+    let labels = batch.labels.labels(series_index).map_err(RejectReason::InvalidLabels)?;
+    if labels.is_empty() {
+        return Err(RejectReason::InvalidLabels("a series needs at least one label".to_owned()));
+    }
+    limits.check_labels(&labels)?;
+    Ok(labels)
+}
+
+fn find_or_insert(
+    index: &mut MemoryIndex,
+    labels: &LabelSet,
+    limits: &TenantLimits,
+) -> Result<u32, RejectReason> {
+    let given = index.series_count();
+    if given < limits.active_series_max && index.has_room() {
+        return Ok(index.find_or_insert(labels));
+    }
+    let limit = limits.active_series_max.min(given);
+    index.find(labels).ok_or(RejectReason::SeriesLimit { given, limit })
 }

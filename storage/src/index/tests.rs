@@ -49,7 +49,12 @@ impl Encoded {
 
 fn memory(sets: &[LabelSet]) -> MemoryIndex {
     let mut index = MemoryIndex::default();
-    sets.iter().enumerate().for_each(|(id, set)| index.insert(id as u32, set));
+    for (id, set) in sets.iter().enumerate() {
+        assert_eq!(index.find(set), None);
+        assert_eq!(index.find_or_insert(set), id as u32);
+        assert_eq!(index.find_or_insert(set), id as u32);
+        assert_eq!(index.find(set), Some(id as u32));
+    }
     index
 }
 
@@ -175,6 +180,20 @@ proptest! {
             prop_assert_eq!(&encoded.view().labels(id as u32).unwrap(), set);
         }
         prop_assert!(encoded.view().labels(sets.len() as u32).is_err());
+        let ids: Vec<u32> = (0..sets.len() as u32).rev().collect();
+        let mut expected = sets;
+        expected.reverse();
+        let memory = memory(&expected);
+        let mut backwards = expected.clone();
+        backwards.reverse();
+        prop_assert_eq!(memory.labels(&ids), backwards);
+        let key = memory.order_key(&ids);
+        for (left, left_id) in ids.iter().enumerate() {
+            for (right, right_id) in ids.iter().enumerate() {
+                let order = expected[*left_id as usize].cmp(&expected[*right_id as usize]);
+                prop_assert_eq!(key.compare(left, right), order);
+            }
+        }
     }
 
     #[test]

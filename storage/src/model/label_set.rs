@@ -140,6 +140,22 @@ impl LabelSet {
         Labels { encoded: &self.encoded, position: 0 }
     }
 
+    /// Returns the canonical bytes of each label in order; one after another they are [`LabelSet::encoded`].
+    pub(crate) fn encoded_labels(&self) -> impl Iterator<Item = &str> {
+        let mut labels = self.iter();
+        std::iter::from_fn(move || {
+            let start = labels.position;
+            labels.next()?;
+            self.encoded.get(start..labels.position)
+        })
+    }
+
+    /// Takes canonical bytes back that [`LabelSet::encoded`] gave.
+    pub(crate) fn from_canonical(encoded: &str) -> Self {
+        debug_assert!(Self::from_encoded(encoded).is_ok());
+        Self { encoded: encoded.into() }
+    }
+
     /// Returns the value of `name`, if there is such a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter()
@@ -162,6 +178,11 @@ impl LabelSet {
     pub fn label_count(&self) -> usize {
         self.iter().count()
     }
+}
+
+/// Splits the canonical bytes of one label into name and value.
+pub(crate) fn split_label(encoded: &str) -> (&str, &str) {
+    Labels { encoded, position: 0 }.next().unwrap_or_default()
 }
 
 fn push_label(encoded: &mut String, name: &str, value: &str) {

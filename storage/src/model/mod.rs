@@ -20,6 +20,7 @@ pub use histogram::{
     BUCKET_COUNT_MAX, BucketSpan, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramError, HistogramLayout,
     INTEGER_COUNT_MAX, ResetHint, SCHEMA_MAX, SCHEMA_MIN, SPAN_COUNT_MAX,
 };
+pub(crate) use label_set::split_label;
 pub use label_set::{LabelSet, LabelSetBuilder, LabelSetError, Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};

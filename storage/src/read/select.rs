@@ -31,13 +31,12 @@ pub(super) struct Found {
 /// # Errors
 /// [`ReadError::Corrupt`] if a block's index is damaged.
 pub(crate) fn select(
-    table: &SeriesTable,
     sources: Vec<Source>,
     matchers: &[Matcher],
     range: TimeRange,
 ) -> Result<SeriesSet, ReadError> {
     let mut found: Vec<Found> = Vec::new();
-    visit_selected(table, &sources, matchers, range, |source_index, series_ids| {
+    visit_selected(&sources, matchers, range, |source_index, series_ids| {
         match &sources[source_index] {
             Source::Block(block) => {
                 for series_id in series_ids {
@@ -45,8 +44,9 @@ pub(crate) fn select(
                     found.push(Found { labels, source_index: source_index as u32, series_id: *series_id });
                 }
             }
-            Source::Head(_) => {
-                for (labels, series_id) in table.labels(series_ids).into_iter().zip(series_ids) {
+            Source::Head(generation) => {
+                let labels = generation.table().labels(series_ids);
+                for (labels, series_id) in labels.into_iter().zip(series_ids) {
                     found.push(Found { labels, source_index: source_index as u32, series_id: *series_id });
                 }
             }
@@ -66,19 +66,24 @@ pub(crate) fn select(
 /// # Errors
 /// [`ReadError::Corrupt`] if a block's index is damaged, or what `visit` gives.
 pub(crate) fn visit_selected(
-    table: &SeriesTable,
     sources: &[Source],
     matchers: &[Matcher],
     range: TimeRange,
     mut visit: impl FnMut(usize, &[u32]) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
-    let mut in_head: Option<RoaringBitmap> = None;
+    // Generations mostly share one table.
+    let mut in_head: Option<(&Arc<SeriesTable>, RoaringBitmap)> = None;
     for (source_index, source) in sources.iter().enumerate() {
         let series_ids: Vec<u32> = match source {
             Source::Block(block) => block.select(matchers, range)?.into_iter().collect(),
             Source::Head(generation) => {
-                let mut refs: Vec<u32> =
-                    in_head.get_or_insert_with(|| table.select(matchers)).iter().collect();
+                let table = generation.table();
+                let selected = match in_head.take() {
+                    Some((known, selected)) if Arc::ptr_eq(known, table) => selected,
+                    _ => table.select(matchers),
+                };
+                let mut refs: Vec<u32> = selected.iter().collect();
+                in_head = Some((table, selected));
                 generation.retain_touching(&mut refs, range);
                 refs
             }

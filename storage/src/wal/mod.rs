@@ -10,12 +10,14 @@
 
 mod format;
 mod inspect;
+mod progress;
 mod reader;
 mod segment;
 mod writer;
 
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use inspect::{InspectedSegment, inspect};
+pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
 pub(crate) use segment::{delete_segments_below, write_segment};
 pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};

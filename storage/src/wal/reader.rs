@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tracing::{error, warn};
 
 use super::format::{Record, next_frame, read_segment_header};
+use super::progress::ReplayProgress;
 use super::segment::list_segments;
 use crate::coding::{CodingError, Cursor};
 use crate::fs::FileSystem;
@@ -50,13 +51,18 @@ pub(crate) fn replay(
     fs: &dyn FileSystem,
     directory: &Path,
     floor: u64,
+    progress: &ReplayProgress,
     mut apply: impl FnMut(u32, Record<'_>),
 ) -> Result<ReplayOutcome, ReplayError> {
     let segments = list_segments(fs, directory).map_err(io_error("list", directory))?;
     let mut outcome = ReplayOutcome { next_sequence: floor.max(1), ..ReplayOutcome::default() };
     let live: Vec<_> = segments.into_iter().filter(|(sequence, _)| *sequence >= floor).collect();
+    if let (Some((first, _)), Some((last, _))) = (live.first(), live.last()) {
+        progress.begin(*first, *last);
+    }
     for (position, (sequence, path)) in live.iter().enumerate() {
         outcome.next_sequence = sequence + 1;
+        progress.reach(*sequence);
         let bytes = fs.read(path).map_err(io_error("read", path))?;
         let (valid_bytes, damage) = replay_segment(&bytes, *sequence, &mut outcome.record_count, &mut apply);
         outcome.valid_bytes += valid_bytes as u64;

@@ -25,7 +25,7 @@ fn open(directory: &Path, sequence: u64, sync: WalSync) -> WalWriter {
 
 fn replayed(directory: &Path, floor: u64) -> (Vec<u32>, ReplayOutcome) {
     let mut found = Vec::new();
-    let outcome = replay(&Disk, directory, floor, |_, record| match record {
+    let outcome = replay(&Disk, directory, floor, &ReplayProgress::default(), |_, record| match record {
         Record::Samples(view) => found.extend(view.series_refs),
         other => panic!("{other:?}"),
     })

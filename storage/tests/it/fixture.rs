@@ -10,17 +10,25 @@ pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
     storage: Option<Storage>,
+    options: StorageOptions,
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let mut fixture = Self { directory: tempfile::tempdir().unwrap(), storage: None };
+        let directory = tempfile::tempdir().unwrap();
+        let options = StorageOptions { wal_sync: WalSync::None, ..StorageOptions::new(directory.path()) };
+        let mut fixture = Self { directory, storage: None, options };
         fixture.reopen();
         fixture
     }
 
     pub(crate) fn options(&self) -> StorageOptions {
-        StorageOptions { wal_sync: WalSync::None, ..StorageOptions::new(self.directory.path()) }
+        self.options.clone()
+    }
+
+    /// What the next [`Fixture::reopen`] opens with.
+    pub(crate) fn options_mut(&mut self) -> &mut StorageOptions {
+        &mut self.options
     }
 
     /// Lets go of the storage without a flush and opens it again.

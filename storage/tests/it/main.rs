@@ -6,6 +6,7 @@ mod compaction;
 mod deletes;
 mod fixture;
 mod histograms;
+mod limits;
 mod model;
 mod scenarios;
 mod snapshots;
