@@ -196,6 +196,8 @@ pub struct WriteReport {
     pub accepted_exemplar_count: usize,
     /// Samples refused, by series.
     pub rejections: Vec<Rejection>,
+    /// Facts about metrics for which there is no room.
+    pub refused_metadata_count: usize,
     /// Exemplars refused: `sample_count` counts exemplars.
     pub exemplar_rejections: Vec<Rejection>,
 }

@@ -1,4 +1,5 @@
-//! Samples of one series on their way from input to output: merged by time, the higher rank wins.
+//! Samples of one series on their way from input to output: merged by time, the higher rank wins,
+//! but a histogram always wins over a float.
 
 use std::sync::Arc;
 
@@ -116,26 +117,24 @@ impl Pending {
             + self.histograms.partition_point(|row| row.time_ms < end_ms)
     }
 
-    /// Where a float and a histogram have the same time keeps the one of higher rank, of equal rank the histogram.
+    /// Where a float and a histogram have the same time keeps the histogram, whatever their ranks: as a read does.
     pub(super) fn resolve(&mut self) {
         if self.histograms.is_empty() || self.timestamps_ms.is_empty() {
             return;
         }
-        let mut dropped = Vec::new();
-        let (timestamps_ms, ranks) = (&self.timestamps_ms, &self.ranks);
-        self.histograms.retain(|row| match timestamps_ms.binary_search(&row.time_ms) {
-            Ok(at) if ranks[at] > row.rank => false,
-            Ok(at) => {
-                dropped.push(at);
-                true
+        let mut kept = 0;
+        for at in 0..self.timestamps_ms.len() {
+            let time_ms = self.timestamps_ms[at];
+            if self.histograms.binary_search_by_key(&time_ms, |row| row.time_ms).is_err() {
+                self.timestamps_ms[kept] = time_ms;
+                self.values[kept] = self.values[at];
+                self.ranks[kept] = self.ranks[at];
+                kept += 1;
             }
-            Err(_) => true,
-        });
-        for at in dropped.into_iter().rev() {
-            self.timestamps_ms.remove(at);
-            self.values.remove(at);
-            self.ranks.remove(at);
         }
+        self.timestamps_ms.truncate(kept);
+        self.values.truncate(kept);
+        self.ranks.truncate(kept);
     }
 
     /// Takes the samples from `start_ms` on out.
@@ -185,7 +184,7 @@ mod tests {
                 for (time_ms, is_histogram) in samples {
                     let new = (*rank, *is_histogram, value);
                     let kept = expected.entry(*time_ms).or_insert(new);
-                    if (new.0, new.1) >= (kept.0, kept.1) {
+                    if (new.1, new.0) >= (kept.1, kept.0) {
                         *kept = new;
                     }
                 }

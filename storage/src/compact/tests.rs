@@ -108,17 +108,20 @@ fn samples(view: &BlockView) -> Vec<(i64, bool, f64)> {
 }
 
 #[test]
-fn histograms_and_floats_of_one_series_are_merged_and_the_later_block_wins() {
+fn histograms_and_floats_of_one_series_are_merged_and_histograms_win() {
     let data = tempfile::tempdir().unwrap();
     let older = block(data.path(), 1, &[(0, 10, histograms(100, 1000.0)), (2000, 10, floats(50, 5.0))]);
-    // Over the middle of the histograms, and histograms over the end of the floats.
-    let newer = block(data.path(), 2, &[(400, 10, floats(10, 70.0)), (2400, 10, histograms(20, 9.0))]);
+    // Between and over the histograms, and histograms over the end of the floats.
+    let newer = block(data.path(), 2, &[(405, 5, floats(10, 70.0)), (2400, 10, histograms(20, 9.0))]);
     for level in [1, FINAL_LEVEL] {
         let merged = samples(&merge(data.path(), &[older.clone(), newer.clone()], level).unwrap());
-        let expected: Vec<(i64, bool, f64)> = (0..40)
-            .map(|index| (index * 10, true, 1000.0 + index as f64))
-            .chain((0..10).map(|index| (400 + index * 10, false, 70.0 + (index % 7) as f64)))
-            .chain((50..100).map(|index| (index * 10, true, 1000.0 + index as f64)))
+        // Every second of the newer floats has the time of a histogram.
+        let between = (0..10).step_by(2).map(|index| (405 + index * 5, false, 70.0 + (index % 7) as f64));
+        let mut first: Vec<(i64, bool, f64)> =
+            (0..100).map(|index| (index * 10, true, 1000.0 + index as f64)).chain(between).collect();
+        first.sort_by_key(|(time_ms, ..)| *time_ms);
+        let expected: Vec<(i64, bool, f64)> = first
+            .into_iter()
             .chain((0..40).map(|index| (2000 + index * 10, false, 5.0 + (index % 7) as f64)))
             .chain((0..20).map(|index| (2400 + index * 10, true, 9.0 + index as f64)))
             .collect();

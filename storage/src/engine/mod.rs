@@ -12,6 +12,7 @@ mod compact;
 mod counters;
 mod delete;
 mod maintain;
+mod metadata;
 mod open;
 mod options;
 mod plan;
@@ -229,7 +230,8 @@ impl Storage {
         let window = self.window(tenant.limits(), now_ms);
         let mut plan = WritePlan::new(batch, &resolution.series_refs, window, &mut report);
         plan.add_sparse(batch, &resolution.series_refs, window, &mut report);
-        let mut lsn = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
+        let (mut lsn, refused_metadata_count) = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
+        report.refused_metadata_count = refused_metadata_count;
         let mut builder = RecordBuilder::default();
         plan.log(tenant.number, &mut builder);
         if !builder.bytes().is_empty() {

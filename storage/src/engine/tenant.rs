@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::metadata;
 use crate::block::view::BlockView;
 use crate::head::{Collector, Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
@@ -172,28 +173,25 @@ impl Tenant {
         }
     }
 
-    /// Logs and keeps facts about metrics that are new; `None` if none is.
+    /// Logs and keeps facts about metrics that are new; returns the position in the log, if any, and how many facts
+    /// found no room.
     pub(super) fn log_metadata(
         &self,
         wal: &WalWriter,
         epoch: u32,
-        metadata: &[MetricMetadata],
-    ) -> Result<Option<Lsn>, WalFailure> {
-        if metadata.is_empty() {
-            return Ok(None);
+        given: &[MetricMetadata],
+    ) -> Result<(Option<Lsn>, usize), WalFailure> {
+        if given.is_empty() {
+            return Ok((None, 0));
         }
         let known = Arc::clone(&self.metadata.lock());
-        let fresh: Vec<MetricMetadata> = metadata
-            .iter()
-            .filter(|fact| find(&known, &fact.metric).is_err() || known.binary_search(fact).is_err())
-            .cloned()
-            .collect();
-        if fresh.is_empty() {
-            return Ok(None);
+        let admitted = metadata::admit(&known, given);
+        if admitted.fresh.is_empty() {
+            return Ok((None, admitted.refused_count));
         }
-        let lsn = self.append_metadata(wal, epoch, &fresh)?;
-        self.merge_metadata(&fresh);
-        Ok(Some(lsn))
+        let lsn = self.append_metadata(wal, epoch, &admitted.fresh)?;
+        self.merge_metadata(&admitted.fresh);
+        Ok((Some(lsn), admitted.refused_count))
     }
 
     fn append_metadata(
@@ -217,24 +215,17 @@ impl Tenant {
         self.append_metadata(wal, epoch, &known).map(Some)
     }
 
+    /// Keeps facts that were logged, as far as the limits allow: another write may have taken the room meanwhile.
     fn merge_metadata(&self, facts: &[MetricMetadata]) {
-        let mut metadata = self.metadata.lock();
-        let mut merged = metadata.as_ref().clone();
-        for fact in facts {
-            match find(&merged, &fact.metric) {
-                Ok(position) => merged[position] = fact.clone(),
-                Err(position) => merged.insert(position, fact.clone()),
-            }
+        let mut known = self.metadata.lock();
+        let admitted = metadata::admit(&known, facts);
+        if !admitted.fresh.is_empty() {
+            *known = Arc::new(metadata::merged(&known, admitted.fresh));
         }
-        *metadata = Arc::new(merged);
     }
 }
 
 /// Later blocks win where they overlap with earlier ones.
 fn sort_by_precedence(blocks: &mut [BlockView]) {
     blocks.sort_by_key(|block| (block.meta().precedence, block.meta().id));
-}
-
-fn find(metadata: &[MetricMetadata], metric: &str) -> Result<usize, usize> {
-    metadata.binary_search_by(|fact| fact.metric.as_str().cmp(metric))
 }

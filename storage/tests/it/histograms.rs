@@ -120,6 +120,7 @@ fn read(fixture: &Fixture, range: TimeRange) -> BTreeMap<u32, BTreeMap<i64, Cell
 enum Step {
     Write { id: u32, start: i64, step_ms: i64, count: usize, buckets: u32, is_histogram: bool },
     Flush,
+    Compact,
     Reopen,
 }
 
@@ -135,7 +136,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             is_histogram,
         },
     );
-    prop_oneof![10 => write, 2 => Just(Step::Flush), 1 => Just(Step::Reopen)]
+    prop_oneof![10 => write, 3 => Just(Step::Flush), 1 => Just(Step::Compact), 1 => Just(Step::Reopen)]
 }
 
 proptest! {
@@ -167,6 +168,7 @@ proptest! {
                     }
                 }
                 Step::Flush => fixture.storage().flush(NOW_MS).unwrap(),
+                Step::Compact => fixture.storage().compact_all(NOW_MS).unwrap(),
                 Step::Reopen => fixture.reopen(),
             }
         }
@@ -177,6 +179,8 @@ proptest! {
         inside.retain(|_, series| !series.is_empty());
         prop_assert_eq!(&read(&fixture, range), &inside);
         fixture.storage().flush(NOW_MS).unwrap();
+        prop_assert_eq!(&read(&fixture, ALL), &model);
+        fixture.storage().compact_all(NOW_MS).unwrap();
         prop_assert_eq!(&read(&fixture, ALL), &model);
         fixture.reopen();
         prop_assert_eq!(&read(&fixture, ALL), &model);
@@ -261,6 +265,8 @@ fn exemplars_survive_flush_and_restart() {
             assert_eq!(fixture.storage().stats().head_exemplar_count, 0);
             // Once more, now in the head as well.
             write(&fixture, &samples[..1], &[], &given[..1]);
+        } else if round == 2 {
+            fixture.storage().compact_all(NOW_MS).unwrap();
         } else {
             fixture.reopen();
         }

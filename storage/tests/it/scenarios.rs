@@ -180,6 +180,44 @@ fn matchers_and_label_queries_agree_between_head_and_block() {
 }
 
 #[test]
+fn metadata_is_bounded_over_many_epochs() {
+    let mut fixture = Fixture::new();
+    let fact = |metric: &str, help: String| MetricMetadata {
+        metric: metric.to_owned(),
+        kind: MetricKind::Counter,
+        unit: "seconds".to_owned(),
+        help,
+    };
+    for round in 0..5_usize {
+        let names = ["a".to_owned(), format!("m{round}"), "x".repeat(2_000)];
+        let facts: Vec<_> = names.iter().map(|name| fact(name, format!("{round}").repeat(5_000))).collect();
+        let batch = WriteBatch {
+            keys: &[],
+            sample_ends: &[],
+            timestamps_ms: &[],
+            values: &[],
+            labels: &Vec::<LabelSet>::new(),
+            histograms: &[],
+            exemplars: &[],
+            metadata: &facts,
+        };
+        let report = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap();
+        assert_eq!(report.refused_metadata_count, 1, "the name of 2000 bytes");
+        fixture.write(&[(1, vec![(NOW_MS + round as i64, 1.0)])]);
+        fixture.storage().flush(NOW_MS).unwrap();
+        if round % 2 == 1 {
+            fixture.reopen();
+        }
+        let known = fixture.storage().reader(&TenantId::anonymous()).metadata();
+        let names: Vec<&str> = known.iter().map(|fact| fact.metric.as_str()).collect();
+        assert_eq!(names, ["a", "m0", "m1", "m2", "m3", "m4"][..round + 2]);
+        assert_eq!(known[0].help, format!("{round}").repeat(1_024));
+        // Every epoch begins with all of it and nothing else.
+        assert!(fixture.storage().stats().wal_bytes < 8 * 1_200, "{:?}", fixture.storage().stats());
+    }
+}
+
+#[test]
 fn metadata_survives_flush_and_restart() {
     let mut fixture = Fixture::new();
     let fact = |help: &str| MetricMetadata {
