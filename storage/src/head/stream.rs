@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn what_hardly_changes_is_small() {
         let flat: Vec<(u32, f64, u8)> = vec![(15_000, 3.25, 239), (15_000, 3.25, 239)];
-        assert!(check(0, &flat).unwrap() <= 16 + 3 + 480_usize.div_ceil(64), "an idle gauge");
+        assert!(check(0, &flat).unwrap() <= 16 + 4 + 480_usize.div_ceil(64), "an idle gauge");
         let counter: Vec<_> = (0..100).map(|index| (15_000, f64::from(index) * 7.0, 0)).collect();
         assert!(check(0, &counter).unwrap() <= 16 + 4 + 100, "a slow counter");
     }
