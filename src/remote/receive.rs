@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt as _;
-use mytsdb_storage::Commit;
 use mytsdb_storage::model::TenantId;
+use mytsdb_storage::{Commit, RejectReason, Rejection};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::reply::{Outcome, Refusal};
@@ -162,11 +162,18 @@ fn store(
         columns.decode(body_slice, |labels| core.storage.series_key(labels))?;
         let labels = columns.labels(body_slice);
         let (report, commit) = core.storage.submit(tenant, &columns.batch(&labels), core.now_ms())?;
-        let outcome = Outcome {
-            report,
-            exemplar_count: columns.exemplar_count,
-            histogram_count: columns.histogram_count,
-        };
+        let mut outcome = Outcome { report, malformed_exemplar_count: columns.malformed_exemplar_count };
+        for (series_index, error) in &columns.malformed_histograms {
+            let reason = RejectReason::InvalidHistogram(error.to_string());
+            outcome.report.rejections.push(Rejection {
+                series_index: *series_index,
+                sample_count: 1,
+                reason,
+            });
+        }
+        // What the storage took is large beside the columns that are reused.
+        columns.histograms.clear();
+        columns.exemplars.clear();
         if body.capacity() + columns.capacity_bytes() > SCRATCH_BYTES_MAX {
             *scratch = Scratch::default();
         }
@@ -198,8 +205,12 @@ fn count(state: &HttpState, tenant: &TenantId, outcome: &Outcome) {
         let label = rejection.reason.label();
         state.metrics.rejected_points(PROTOCOL, label, tenant.as_str(), rejection.sample_count);
     }
-    let unsupported_count = outcome.exemplar_count + outcome.histogram_count;
-    if unsupported_count > 0 {
-        state.metrics.rejected_points(PROTOCOL, "unsupported", tenant.as_str(), unsupported_count);
+    for rejection in &outcome.report.exemplar_rejections {
+        let label = rejection.reason.label();
+        state.metrics.rejected_points(PROTOCOL, label, tenant.as_str(), rejection.sample_count);
+    }
+    if outcome.malformed_exemplar_count > 0 {
+        let malformed_count = outcome.malformed_exemplar_count;
+        state.metrics.rejected_points(PROTOCOL, "invalid_exemplar", tenant.as_str(), malformed_count);
     }
 }

@@ -86,7 +86,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, _) = self.code();
-        let mut headers = written_headers(0);
+        let mut headers = written_headers(&WriteReport::default());
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
@@ -99,22 +99,19 @@ impl IntoResponse for Refusal {
 pub(super) struct Outcome {
     /// What the storage said.
     pub(super) report: WriteReport,
-    /// Exemplars, which are not stored yet.
-    pub(super) exemplar_count: usize,
-    /// Native histograms, which are not stored yet.
-    pub(super) histogram_count: usize,
+    /// Exemplars that the storage never saw.
+    pub(super) malformed_exemplar_count: usize,
 }
 
 impl IntoResponse for Outcome {
     fn into_response(self) -> Response {
-        let headers = written_headers(self.report.accepted_sample_count);
+        let headers = written_headers(&self.report);
         // As in Prometheus, exemplars alone never fail a request: senders would count good samples as lost.
-        if self.report.rejections.is_empty() && self.histogram_count == 0 {
+        if self.report.rejections.is_empty() {
             return (StatusCode::NO_CONTENT, headers).into_response();
         }
         let is_limit = |reason: &RejectReason| matches!(reason, RejectReason::SeriesLimit { .. });
-        let is_only_limited =
-            self.histogram_count == 0 && self.report.rejections.iter().all(|one| is_limit(&one.reason));
+        let is_only_limited = self.report.rejections.iter().all(|one| is_limit(&one.reason));
         let status = if is_only_limited { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST };
         (status, headers, self.refused_text()).into_response()
     }
@@ -142,22 +139,26 @@ impl Outcome {
         for (label, (sample_count, evidence)) in by_reason {
             let _infallible = writeln!(text, "{label}: {sample_count} samples, {evidence}");
         }
-        for (what, count) in [("native histograms", self.histogram_count), ("exemplars", self.exemplar_count)]
-        {
-            if count > 0 {
-                let _infallible = writeln!(text, "unsupported: {count} {what} are not stored");
-            }
+        let rejections = &self.report.exemplar_rejections;
+        let refused_exemplars = rejections.iter().map(|rejection| rejection.sample_count).sum::<usize>()
+            + self.malformed_exemplar_count;
+        if refused_exemplars > 0 {
+            let _infallible = writeln!(text, "exemplars: {refused_exemplars} refused");
         }
         text
     }
 }
 
 /// The headers that say what was stored.
-fn written_headers(sample_count: usize) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(4);
-    let name = HeaderName::from_static;
-    headers.insert(name("x-prometheus-remote-write-samples-written"), HeaderValue::from(sample_count));
-    headers.insert(name("x-prometheus-remote-write-histograms-written"), HeaderValue::from_static("0"));
-    headers.insert(name("x-prometheus-remote-write-exemplars-written"), HeaderValue::from_static("0"));
-    headers
+fn written_headers(report: &WriteReport) -> HeaderMap {
+    let float_count = report.accepted_sample_count.saturating_sub(report.accepted_histogram_count);
+    let written = [
+        ("x-prometheus-remote-write-samples-written", float_count),
+        ("x-prometheus-remote-write-histograms-written", report.accepted_histogram_count),
+        ("x-prometheus-remote-write-exemplars-written", report.accepted_exemplar_count),
+    ];
+    written
+        .map(|(name, count)| (HeaderName::from_static(name), HeaderValue::from(count)))
+        .into_iter()
+        .collect()
 }

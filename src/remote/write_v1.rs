@@ -2,7 +2,7 @@
 //!
 //! Input: the decompressed body. Output: a [`Columns`] whose label bytes are borrowed from the body. Labels are
 //! parsed only when the head meets a series for the first time ([`RequestLabels`]).
-//! Not here: snappy and HTTP (see `receive`), exemplars and native histograms (counted, not read).
+//! Not here: snappy and HTTP (see `receive`), histograms and exemplars (see `sparse`).
 //!
 //! Messages: `WriteRequest { timeseries = 1, metadata = 3 }`, `TimeSeries { labels = 1, samples = 2, exemplars = 3,
 //! histograms = 4 }`, `Label { name = 1, value = 2 }`, `Sample { value = 1, timestamp = 2 }`,
@@ -10,8 +10,9 @@
 //! Source: Prometheus `prompb/remote.proto`, `prompb/types.proto`.
 
 use mytsdb_storage::model::{LabelSet, METRIC_NAME, MetricKind, MetricMetadata};
-use mytsdb_storage::{LabelSource, WriteBatch};
+use mytsdb_storage::{ExemplarSample, HistogramSample, LabelSource, WriteBatch};
 
+use self::sparse::{decode_exemplar, decode_histogram};
 use super::wire::{FIXED64, Key, LENGTH_DELIMITED, Reader, VARINT, WireError};
 
 /// Keeps keys of this protocol apart from those of other protocols: their label bytes are written differently,
@@ -49,10 +50,14 @@ pub struct Columns {
     pub values: Vec<f64>,
     /// Facts about metrics.
     pub metadata: Vec<MetricMetadata>,
-    /// Exemplars in the request; they are not stored yet.
-    pub exemplar_count: usize,
-    /// Native histograms in the request; they are not stored yet.
-    pub histogram_count: usize,
+    /// Native histograms, by series.
+    pub histograms: Vec<HistogramSample>,
+    /// Exemplars, by series.
+    pub exemplars: Vec<ExemplarSample>,
+    /// Histograms that are no such message: index of the series, and why.
+    pub malformed_histograms: Vec<(usize, WireError)>,
+    /// Exemplars that are no such message or whose labels make no label set.
+    pub malformed_exemplar_count: usize,
     spans: Vec<LabelSpan>,
     /// Labels of series whose labels do not lie in one run.
     joined: Vec<u8>,
@@ -66,8 +71,10 @@ impl Columns {
         self.timestamps_ms.clear();
         self.values.clear();
         self.metadata.clear();
-        self.exemplar_count = 0;
-        self.histogram_count = 0;
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.malformed_histograms.clear();
+        self.malformed_exemplar_count = 0;
         self.spans.clear();
         self.joined.clear();
     }
@@ -76,6 +83,8 @@ impl Columns {
     pub fn capacity_bytes(&self) -> usize {
         self.keys.capacity() * (16 + 8 + size_of::<LabelSpan>())
             + self.values.capacity() * 16
+            + self.histograms.capacity() * size_of::<HistogramSample>()
+            + self.exemplars.capacity() * size_of::<ExemplarSample>()
             + self.joined.capacity()
     }
 
@@ -153,13 +162,23 @@ impl Columns {
             }
             3 => {
                 key.expect(LENGTH_DELIMITED)?;
-                reader.payload()?;
-                self.exemplar_count += 1;
+                // One that is malformed costs its neighbours nothing.
+                match decode_exemplar(reader.payload()?) {
+                    Ok(Some(exemplar)) => {
+                        self.exemplars.push(ExemplarSample { series_index: self.keys.len(), exemplar });
+                    }
+                    Ok(None) | Err(_) => self.malformed_exemplar_count += 1,
+                }
             }
             4 => {
                 key.expect(LENGTH_DELIMITED)?;
-                reader.payload()?;
-                self.histogram_count += 1;
+                let series_index = self.keys.len();
+                match decode_histogram(reader.payload()?) {
+                    Ok((time_ms, histogram)) => {
+                        self.histograms.push(HistogramSample { series_index, time_ms, histogram });
+                    }
+                    Err(error) => self.malformed_histograms.push((series_index, error)),
+                }
             }
             _ => reader.skip(key)?,
         }
@@ -179,8 +198,8 @@ impl Columns {
             timestamps_ms: &self.timestamps_ms,
             values: &self.values,
             labels,
-            histograms: &[],
-            exemplars: &[],
+            histograms: &self.histograms,
+            exemplars: &self.exemplars,
             metadata: &self.metadata,
         }
     }
@@ -334,5 +353,8 @@ fn decode_label(bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     Ok((name, value))
 }
 
+mod sparse;
+#[cfg(test)]
+mod sparse_tests;
 #[cfg(test)]
 mod tests;

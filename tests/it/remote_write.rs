@@ -1,9 +1,10 @@
 //! Remote write 1.0: what is stored, what is refused and with which answer.
 
+use prost::Message;
 use serde_json::json;
 
 use crate::support::client::{Response, call};
-use crate::support::request::{self, Metadata, TimeSeries};
+use crate::support::request::{self, Metadata};
 use crate::support::{TestServer, now_ms};
 
 fn post(server: &TestServer, headers: &[(&str, &str)], body: &[u8]) -> Response {
@@ -67,20 +68,43 @@ fn absurd_times_and_values_are_answered_and_the_server_goes_on() {
 }
 
 #[test]
-fn exemplars_do_not_fail_a_write_and_histograms_do() {
+fn exemplars_never_fail_a_write_and_bad_histograms_do() {
     let server = TestServer::start(&[]);
-    let mut request = request::write_request(&[(&[("__name__", "up")], &[(1.0, now_ms())])]);
-    request.timeseries[0].exemplars = vec![Vec::new()];
-    assert_eq!(post(&server, &[], &request::compressed(&request)).status, 204);
-    request.timeseries.push(TimeSeries { histograms: vec![Vec::new()], ..TimeSeries::default() });
+    let now_ms = now_ms();
+    let labels = &[("__name__", "latency"), ("job", "a")];
+    let mut request = request::write_request(&[(labels, &[(1.0, now_ms)])]);
+    let exemplar = |value: &str| {
+        let labels = vec![request::Label { name: "trace_id".to_owned(), value: value.to_owned() }];
+        request::Exemplar { labels, value: 0.25, timestamp: now_ms }.encode_to_vec()
+    };
+    request.timeseries[0].exemplars = vec![exemplar("abc"), exemplar(&"x".repeat(5_000)), vec![0xff]];
+    let response = post(&server, &[], &request::compressed(&request));
+    assert_eq!(response.status, 204);
+    assert_eq!(response.header("x-prometheus-remote-write-exemplars-written"), Some("1"));
+    let seconds = now_ms / 1000;
+    let path =
+        format!("/api/v1/query_exemplars?query=rate(latency[5m])&start={}&end={}", seconds - 9, seconds + 9);
+    let expected = json!([{
+        "seriesLabels": {"__name__": "latency", "job": "a"},
+        "exemplars": [{"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": now_ms as f64 / 1000.0}],
+    }]);
+    assert_eq!(server.data(&path), expected);
+
+    let native = request::write_request(&[(&[("__name__", "native")], &[])]);
+    let mut series = native.timeseries[0].clone();
+    // count_int 0, timestamp now: an empty histogram; and one whose bytes are none.
+    let mut histogram = vec![0x08, 0, 0x78];
+    prost::encoding::encode_varint(now_ms as u64, &mut histogram);
+    series.histograms = vec![histogram, vec![0xff]];
+    let request = request::WriteRequest { timeseries: vec![series], ..native };
     let response = post(&server, &[], &request::compressed(&request));
     assert_eq!(response.status, 400);
-    assert_eq!(response.header("x-prometheus-remote-write-samples-written"), Some("1"));
-    assert!(
-        response.text().contains("unsupported: 1 native histograms are not stored"),
-        "{}",
-        response.text()
-    );
+    assert_eq!(response.header("x-prometheus-remote-write-samples-written"), Some("0"));
+    assert_eq!(response.header("x-prometheus-remote-write-histograms-written"), Some("1"));
+    assert!(response.text().contains("invalid_histogram: 1 samples"), "{}", response.text());
+    let answer = server.get("/api/v1/query?query=native");
+    assert_eq!(answer.status, 422);
+    assert!(answer.text().contains("evaluating native histograms"), "{}", answer.text());
 }
 
 #[test]

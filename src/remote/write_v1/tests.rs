@@ -9,27 +9,27 @@ use super::*;
 
 /// The messages as `prost` reads them. Texts are bytes, as one series with bad text must not cost its neighbours.
 #[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
+pub(super) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
+    pub(super) timeseries: Vec<TimeSeries>,
     #[prost(message, repeated, tag = "3")]
-    metadata: Vec<Metadata>,
+    pub(super) metadata: Vec<Metadata>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
+pub(super) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
+    pub(super) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
+    pub(super) samples: Vec<Sample>,
     #[prost(bytes = "vec", repeated, tag = "3")]
-    exemplars: Vec<Vec<u8>>,
+    pub(super) exemplars: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "4")]
-    histograms: Vec<Vec<u8>>,
+    pub(super) histograms: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Label {
+pub(super) struct Label {
     #[prost(bytes = "vec", tag = "1")]
     name: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
@@ -37,7 +37,7 @@ struct Label {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-struct Sample {
+pub(super) struct Sample {
     #[prost(double, tag = "1")]
     value: f64,
     #[prost(int64, tag = "2")]
@@ -45,7 +45,7 @@ struct Sample {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Metadata {
+pub(super) struct Metadata {
     #[prost(int32, tag = "1")]
     kind: i32,
     #[prost(bytes = "vec", tag = "2")]
@@ -56,7 +56,7 @@ struct Metadata {
     unit: Vec<u8>,
 }
 
-fn label(name: &str, value: &str) -> Label {
+pub(super) fn label(name: &str, value: &str) -> Label {
     Label { name: name.into(), value: value.into() }
 }
 
@@ -244,8 +244,10 @@ fn compare(body: &[u8]) -> Result<(), TestCaseError> {
             let exemplar_count: usize = request.timeseries.iter().map(|series| series.exemplars.len()).sum();
             let histogram_count: usize =
                 request.timeseries.iter().map(|series| series.histograms.len()).sum();
-            prop_assert_eq!(columns.exemplar_count, exemplar_count);
-            prop_assert_eq!(columns.histogram_count, histogram_count);
+            let found_count = columns.exemplars.len() + columns.malformed_exemplar_count;
+            prop_assert_eq!(found_count, exemplar_count);
+            let found_count = columns.histograms.len() + columns.malformed_histograms.len();
+            prop_assert_eq!(found_count, histogram_count);
         }
         (Ok(columns), Err(error)) => {
             let has_refused = points(&columns, body).iter().any(|(labels, _)| labels.is_err());

@@ -2,7 +2,7 @@
 
 use super::format::*;
 use crate::coding::{CodingError, Cursor};
-use crate::model::LabelSet;
+use crate::model::{Exemplar, LabelSet};
 use proptest::prelude::*;
 
 fn sample_builder() -> RecordBuilder {
@@ -21,7 +21,16 @@ fn sample_builder() -> RecordBuilder {
         values: b"vals",
     };
     builder.chunks(3, [chunk, ChunkRecord { series_ref: 8, values: b"other", ..chunk }].into_iter());
+    builder.exemplars(3, &exemplars());
     builder
+}
+
+fn exemplars() -> [(u32, Exemplar); 2] {
+    let labels = LabelSet::from_pairs([("trace_id", "0af7")]).unwrap();
+    [
+        (7, Exemplar { labels, value: f64::NEG_INFINITY, time_ms: i64::MIN }),
+        (9, Exemplar { labels: LabelSet::empty(), value: -0.0, time_ms: 5 }),
+    ]
 }
 
 fn decode_all(bytes: &[u8]) -> (usize, Result<(), CodingError>) {
@@ -47,7 +56,7 @@ fn records_come_back_as_they_were() {
     while let Some(body) = next_frame(&mut cursor).unwrap() {
         records.push(Record::decode(body).unwrap());
     }
-    assert_eq!(records.len(), 4);
+    assert_eq!(records.len(), 5);
     assert_eq!(records[0], (3, Record::Tenant("team")));
     let (3, Record::Samples(view)) = &records[2] else { panic!("{:?}", records[2]) };
     assert_eq!(view.series_refs, [7, 3]);
@@ -57,6 +66,7 @@ fn records_come_back_as_they_were() {
     let (3, Record::Chunks(chunks)) = &records[3] else { panic!("{:?}", records[3]) };
     assert_eq!(chunks[1].timestamps, b"times");
     assert_eq!((chunks[1].min_ms, chunks[1].max_ms, chunks[1].values), (-4, 90, &b"other"[..]));
+    assert_eq!(records[4], (3, Record::Exemplars(exemplars().to_vec())));
 }
 
 #[test]
@@ -80,13 +90,13 @@ fn every_flipped_bit_is_found() {
         let mut bytes = builder.bytes().to_vec();
         bytes[index / 8] ^= 1 << (index % 8);
         let (count, outcome) = decode_all(&bytes);
-        assert!(count < 4 || outcome.is_err(), "bit {index}");
+        assert!(count < 5 || outcome.is_err(), "bit {index}");
     }
 }
 
 proptest! {
     #[test]
-    fn foreign_bodies_never_panic(body: Vec<u8>, record_type in 0_u8..7) {
+    fn foreign_bodies_never_panic(body: Vec<u8>, record_type in 0_u8..8) {
         let mut framed = vec![record_type, 0, 0, 0, 0];
         framed.extend_from_slice(&body);
         let _outcome = Record::decode(&framed);

@@ -33,6 +33,16 @@ pub(crate) struct Label {
     pub(crate) value: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    pub(crate) value: f64,
+    #[prost(int64, tag = "3")]
+    pub(crate) timestamp: i64,
+}
+
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Sample {
     #[prost(double, tag = "1")]
