@@ -11,7 +11,8 @@ pub(crate) mod disk;
 pub(crate) mod faulty;
 pub(crate) mod lock;
 pub(crate) mod mapped;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzzing needs little of it"))]
 pub(crate) mod memory;
 pub(crate) mod space;
 pub(crate) mod temporary;
