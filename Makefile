@@ -3,14 +3,14 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test lint unit e2e crash torture bench bench-quick clean
+.PHONY: run test lint unit e2e crash torture flips fuzz fuzz-smoke bench bench-quick clean
 
 # Builds, starts the server with its data in ./data, seeds it once, stays in the foreground.
 run:
 	scripts/run.sh
 
-# The whole law: format, lints, every crate's tests, documentation, end to end.
-test: deps lint unit e2e
+# The whole law: format, lints, every crate's tests, documentation, end to end, and a little fuzzing.
+test: deps lint unit e2e fuzz-smoke
 
 .PHONY: deps
 deps:
@@ -37,6 +37,18 @@ crash:
 torture:
 	MYTSDB_TORTURE_OPERATIONS=$${MYTSDB_TORTURE_OPERATIONS:-1000000} \
 		$(CARGO) test --release -p mytsdb-storage --test it torture -- --nocapture
+
+# Flips every single bit of a file of each kind (`make test` flips every 50th).
+flips:
+	MYTSDB_FLIPS=all $(CARGO) test --release -p mytsdb-storage --lib flips -- --nocapture --test-threads=1
+
+# Every fuzz target for half a minute, where cargo-fuzz is installed.
+fuzz-smoke:
+	scripts/fuzz.sh $${FUZZ_SMOKE_SECONDS:-30}
+
+# Every fuzz target, ten minutes each.
+fuzz:
+	scripts/fuzz.sh $${FUZZ_SECONDS:-600}
 
 # Memory of a hot series, of a million series that are all replaced ten times, and the time of a replay (minutes).
 .PHONY: head

@@ -48,6 +48,7 @@ pub enum ConfigError {
     name = "mytsdb",
     version,
     about = "An OTLP-native time series database that answers PromQL",
+    after_help = "Commands:\n  mytsdb check DIR                       verify a data directory or a snapshot\n  mytsdb restore SNAPSHOT_DIR DATA_DIR   make a data directory of a snapshot",
     args_override_self = true
 )]
 struct Flags {

@@ -3,6 +3,7 @@
 //! Reading order: [`config`] → [`server`] → [`http`] → one folder per protocol → [`core`].
 
 pub mod blocking;
+pub mod commands;
 pub mod config;
 pub mod core;
 pub mod flight;

@@ -1,6 +1,7 @@
-//! The `mytsdb` binary: configuration, log, server, exit code.
+//! The `mytsdb` binary: a command, or configuration, log, server; exit code.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +16,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const RUNAWAY_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let config = match Config::from_args(std::env::args_os()) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = mytsdb::commands::run(&args, &mut std::io::stdout(), &mut std::io::stderr()) {
+        return ExitCode::from(code);
+    }
+    let config = match Config::from_args(args) {
         Ok(config) => config,
         Err(ConfigError::Flags(error)) => error.exit(),
         Err(error) => {

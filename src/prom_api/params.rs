@@ -33,7 +33,7 @@ impl Params {
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
         let mut pairs = Vec::new();
-        if is_form && request.method() == Method::POST {
+        if is_form && matches!(*request.method(), Method::POST | Method::PUT) {
             let body = tokio::time::timeout(wait, request.extract::<Bytes, _>())
                 .await
                 .map_err(|_| ApiError::bad_data(format!("body was not received within {wait:?}")))?

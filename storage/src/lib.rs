@@ -17,9 +17,15 @@ mod head;
 mod index;
 mod limits;
 pub mod model;
+#[cfg(any(test, feature = "fuzzing"))]
+mod proof;
 pub mod read;
 mod snapshot;
 mod wal;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use proof::doors as fuzzing;
 
 #[cfg(feature = "bench")]
 #[doc(hidden)]

@@ -202,21 +202,6 @@ fn health_readiness_and_metrics_are_served() {
 }
 
 #[test]
-fn the_admin_api_is_off_unless_it_is_switched_on() {
-    let server = TestServer::start(&[]);
-    let flush = |server: &TestServer| call(server.addr(), "POST", "/api/v1/admin/tsdb/flush", &[], b"");
-    let refused = flush(&server);
-    assert_eq!(refused.status, 500);
-    assert_eq!(
-        refused.json(),
-        json!({"status": "error", "errorType": "unavailable", "error": "admin APIs disabled"})
-    );
-    let server = TestServer::start(&["--enable-admin-api"]);
-    assert_eq!(flush(&server).status, 204);
-    assert_eq!(server.get("/api/v1/admin/tsdb/flush").status, 405);
-}
-
-#[test]
 fn other_origins_may_read_but_not_write() {
     let server = TestServer::start(&[]);
     let origin = [("origin", "https://example.org")];

@@ -152,11 +152,16 @@ impl Manifest {
         data_dir: &Path,
     ) -> Result<(Self, ManifestState), ManifestError> {
         let path = data_dir.join(FILE_NAME);
-        let Some((Replayed { state, whole_bytes, version }, found_bytes)) = read(fs.as_ref(), data_dir)?
+        let Some((Replayed { state, whole_bytes, version, is_repaired }, found_bytes)) =
+            read(fs.as_ref(), data_dir)?
         else {
             let manifest = Self::create(fs, path, ManifestState::default())?;
             return Ok((manifest, ManifestState::default()));
         };
+        if is_repaired {
+            tracing::error!(path = %path.display(), "a bit of the manifest's last record had flipped; the file is replaced");
+            return Ok((Self::create(fs, path, state.clone())?, state));
+        }
         if version != VERSION {
             tracing::info!(path = %path.display(), version, "manifest of an older version is replaced");
             return Ok((Self::create(fs, path, state.clone())?, state));
@@ -327,6 +332,8 @@ struct Replayed {
     /// How many bytes of the file are whole records.
     whole_bytes: usize,
     version: u16,
+    /// Whether the record behind them is whole but for one bit, and counts.
+    is_repaired: bool,
 }
 
 fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed, ManifestError> {
@@ -351,13 +358,22 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed, ManifestError> {
     loop {
         let rest = bytes.get(position..).ok_or_else(|| corrupt(0, "header ends early"))?;
         if rest.is_empty() {
-            return Ok(Replayed { state, whole_bytes: position, version });
+            return Ok(Replayed { state, whole_bytes: position, version, is_repaired: false });
         }
         let Some((payload, length)) = record(rest) else {
             if holds_record_later(rest, version) {
                 return Err(corrupt(position, "a damaged record has whole ones behind it"));
             }
-            return Ok(Replayed { state, whole_bytes: position, version });
+            if let Some(repaired) = without_flipped_bit(rest) {
+                let edit =
+                    decode_edit(&repaired, version).map_err(|_| corrupt(position, "record is malformed"))?;
+                apply(&mut state, &edit).map_err(|(problem, _)| corrupt(position, problem))?;
+                return Ok(Replayed { state, whole_bytes: position, version, is_repaired: true });
+            }
+            if position == HEADER_BYTES {
+                return Err(corrupt(position, "the first record, which came with the file, is damaged"));
+            }
+            return Ok(Replayed { state, whole_bytes: position, version, is_repaired: false });
         };
         let edit = decode_edit(payload, version).map_err(|_| corrupt(position, "record is malformed"))?;
         apply(&mut state, &edit).map_err(|(problem, _)| corrupt(position, problem))?;
@@ -384,6 +400,38 @@ fn holds_record_later(bytes: &[u8], version: u16) -> bool {
     (1..bytes.len())
         .filter_map(|start| record(bytes.get(start..)?))
         .any(|(payload, _)| decode_edit(payload, version).is_ok())
+}
+
+/// Returns the payload of `bytes` if they are a whole record but for one bit, with that bit put right.
+///
+/// Why: damage at the end looks like a torn commit, and cutting a commit off that did return loses data. The checksum
+/// says which bit it was.
+fn without_flipped_bit(bytes: &[u8]) -> Option<Vec<u8>> {
+    /// The polynomial of CRC-32C, bits reversed.
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let mut cursor = Cursor::new(bytes);
+    let (length, stored) = (cursor.u32().ok()?, cursor.u32().ok()?);
+    let mut payload = bytes.get(RECORD_HEAD_BYTES..)?.to_vec();
+    let difference = crc32c(&payload) ^ stored;
+    let length_difference = u64::from(length) ^ payload.len() as u64;
+    if length_difference != 0 || payload.is_empty() {
+        return (difference == 0 && length_difference.is_power_of_two()).then_some(payload);
+    }
+    if difference.is_power_of_two() {
+        return Some(payload);
+    }
+    // What flipping a bit of the payload does to the checksum, from the last bit to the first.
+    let mut effect = POLYNOMIAL;
+    for byte in payload.iter_mut().rev() {
+        for bit in (0..8).rev() {
+            if effect == difference {
+                *byte ^= 1 << bit;
+                return Some(payload);
+            }
+            effect = (effect >> 1) ^ if effect & 1 == 1 { POLYNOMIAL } else { 0 };
+        }
+    }
+    None
 }
 
 fn encode_file(state: &ManifestState) -> Vec<u8> {

@@ -18,6 +18,9 @@ use crate::wal::{ChunkRecord, RecordBuilder};
 /// Runs at least this long are encoded before they are logged.
 const ENCODED_RUN_SAMPLE_COUNT_MIN: usize = 120;
 
+/// A record of chunks ends after so many bytes: a body of histograms may grow tenfold, and records have a limit.
+const RECORD_CHUNK_BYTES: usize = 64 << 20;
+
 /// The times that are accepted, both ends included.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeWindow {
@@ -162,8 +165,8 @@ impl<'a> WritePlan<'a> {
             });
             builder.samples(tenant_number, self.series_refs.len(), columns);
         }
-        if !self.chunks.is_empty() {
-            let records = self.chunks.iter().map(|(series_ref, chunk)| ChunkRecord {
+        for run in record_runs(&self.chunks, RECORD_CHUNK_BYTES) {
+            let records = run.iter().map(|(series_ref, chunk)| ChunkRecord {
                 series_ref: *series_ref,
                 min_ms: chunk.min_ms,
                 max_ms: chunk.max_ms,
@@ -194,6 +197,20 @@ impl<'a> WritePlan<'a> {
 fn repeated(series_refs: &[u32]) -> HashSet<u32> {
     let mut seen = HashSet::with_capacity(series_refs.len());
     series_refs.iter().copied().filter(|series_ref| !seen.insert(*series_ref)).collect()
+}
+
+/// Splits chunks into runs that end once they have `bytes_enough`.
+fn record_runs(
+    chunks: &[(u32, Arc<SealedChunk>)],
+    bytes_enough: usize,
+) -> impl Iterator<Item = &[(u32, Arc<SealedChunk>)]> {
+    let mut bytes = 0;
+    chunks.chunk_by(move |(_, chunk), _| {
+        bytes += chunk.timestamps.len() + chunk.values.len();
+        let is_enough = bytes >= bytes_enough;
+        bytes = if is_enough { 0 } else { bytes };
+        !is_enough
+    })
 }
 
 #[derive(Debug, Default)]
@@ -253,5 +270,25 @@ impl OwnedPlan {
         }
         self.add_run(series_ref, &kept_timestamps_ms, &kept_values);
         refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_chunks_end_once_they_are_large_enough() {
+        let chunk = |bytes: usize| {
+            let values = vec![0; bytes].into();
+            let timestamps: Arc<[u8]> = Arc::new([]);
+            (1, Arc::new(SealedChunk { min_ms: 0, max_ms: 0, sample_count: 1, timestamps, values }))
+        };
+        let chunks = [chunk(3), chunk(3), chunk(5), chunk(1), chunk(50), chunk(2)];
+        let lengths = |bytes_enough| record_runs(&chunks, bytes_enough).map(<[_]>::len).collect::<Vec<_>>();
+        assert_eq!(lengths(10), [3, 2, 1]);
+        assert_eq!(lengths(1), [1; 6]);
+        assert_eq!(lengths(1_000), [6]);
+        assert_eq!(record_runs(&[], 10).count(), 0);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct DirectoryLock {
 
 impl DirectoryLock {
     /// The lock of a directory that no other process can see.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn of_memory() -> Self {
         Self { _file: None }
     }

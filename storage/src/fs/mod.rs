@@ -9,7 +9,7 @@ pub(crate) mod disk;
 pub(crate) mod faulty;
 pub(crate) mod lock;
 pub(crate) mod mapped;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 #[allow(dead_code, reason = "for crash images, which come next")]
 pub(crate) mod memory;
 pub(crate) mod temporary;

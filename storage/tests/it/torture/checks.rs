@@ -1,11 +1,13 @@
 //! Operations that read, and compare with the map.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
+use mytsdb_storage::Storage;
 use mytsdb_storage::model::{LabelSet, Matcher, TimeRange};
 use mytsdb_storage::read::{SampleColumns, SeriesSet};
 
-use super::model::TenantModel;
+use super::model::{Sample, TenantModel};
 use super::query::Condition;
 use super::series;
 use super::world::World;
@@ -13,7 +15,7 @@ use super::world::World;
 /// Series sets that are held at a time.
 const HELD_MAX: usize = 3;
 
-type Found = BTreeMap<u32, Vec<(i64, u64)>>;
+type Found = BTreeMap<u32, Vec<(i64, Sample)>>;
 
 /// A series set that somebody still reads while the engine goes on.
 pub(super) struct Held {
@@ -52,7 +54,7 @@ impl World {
         }
     }
 
-    fn conditions(&mut self, tenant: usize) -> Vec<Condition> {
+    pub(super) fn conditions(&mut self, tenant: usize) -> Vec<Condition> {
         let newest_id = self.tenants[tenant].first_id + self.live_series;
         (0..*self.random.pick(&[0, 1, 1, 1, 2, 3]))
             .map(|_| Condition::random(&mut self.random, newest_id))
@@ -68,29 +70,45 @@ impl World {
     /// Compares every sample of every tenant, and the metadata.
     pub(super) fn query_all(&mut self) {
         self.note("query everything", String::new());
+        let sample_count = self.compare_all(self.storage());
+        self.tally.count("samples compared", sample_count);
+    }
+
+    /// Compares everything that `storage` holds; returns how many samples that were.
+    pub(super) fn compare_all(&self, storage: &Storage) -> u64 {
         let range = TimeRange::new(self.oldest_ms(), i64::MAX);
-        let known: Vec<_> = self.storage().tenant_ids();
-        for tenant in 0..self.tenants.len() {
-            self.compare(tenant, &[], range);
-            let world = &self.tenants[tenant];
+        let known = storage.tenant_ids();
+        let mut sample_count = 0;
+        for (tenant, world) in self.tenants.iter().enumerate() {
+            sample_count += self.compare_in(storage, tenant, &[], range);
             assert!(world.model.series.is_empty() || known.contains(&world.id), "{known:?}");
-            let facts = self.storage().reader(&world.id).metadata();
+            let facts = storage.reader(&world.id).metadata();
             let facts: BTreeMap<String, String> =
                 facts.into_iter().map(|fact| (fact.metric, fact.help)).collect();
             assert_eq!(facts, world.model.metadata, "metadata of tenant {tenant}");
         }
+        sample_count
     }
 
     fn compare(&mut self, tenant: usize, conditions: &[Condition], range: TimeRange) {
+        let sample_count = self.compare_in(self.storage(), tenant, conditions, range);
+        self.tally.count("samples compared", sample_count);
+    }
+
+    fn compare_in(
+        &self,
+        storage: &Storage,
+        tenant: usize,
+        conditions: &[Condition],
+        range: TimeRange,
+    ) -> u64 {
         let world = &self.tenants[tenant];
         let matchers: Vec<Matcher> = conditions.iter().map(Condition::matcher).collect();
-        let set = self.storage().reader(&world.id).select(&matchers, range).unwrap();
-        let ids = ids_by_labels(&world.model);
-        let found = read(&set, &ids, range);
+        let set = storage.reader(&world.id).select(&matchers, range).unwrap();
+        let found = read(&set, &ids_by_labels(&world.model), range);
         let expected = world.model.select(conditions, range);
         compare(&found, &expected, &format!("tenant {tenant}"));
-        let sample_count: usize = expected.values().map(Vec::len).sum();
-        self.tally.count("samples compared", sample_count as u64);
+        expected.values().map(|samples| samples.len() as u64).sum()
     }
 
     /// Label names and values: of every series that has samples, and of none that never was.
@@ -171,8 +189,12 @@ fn read(set: &SeriesSet, ids: &BTreeMap<LabelSet, u32>, range: TimeRange) -> Fou
         assert!(columns.len() <= set.estimated_sample_count(index, range), "estimate of {labels:?}");
         assert!(columns.len() <= set.series_sample_count_max(), "bound of {labels:?}");
         if !columns.is_empty() {
-            let bits = columns.values.iter().map(|value| value.to_bits());
-            found.insert(id, columns.timestamps_ms.iter().copied().zip(bits).collect());
+            let floats = columns.values.iter().map(|value| Sample::Float(value.to_bits()));
+            let mut samples: Vec<_> = columns.timestamps_ms.iter().copied().zip(floats).collect();
+            for (position, histogram) in &columns.histograms {
+                samples[*position as usize].1 = Sample::Histogram(Arc::clone(histogram));
+            }
+            found.insert(id, samples);
         }
     }
     found

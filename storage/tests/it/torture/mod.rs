@@ -5,10 +5,13 @@
 //! with that seed it is the first life of the run. `MYTSDB_TORTURE_OPERATIONS` says how many operations in all.
 
 mod checks;
+mod deletes;
+mod histograms;
 mod model;
 mod query;
 mod random;
 mod series;
+mod upkeep;
 mod world;
 mod writes;
 

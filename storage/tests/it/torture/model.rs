@@ -1,14 +1,23 @@
 //! What the engine should know, as maps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use mytsdb_storage::model::TimeRange;
+use mytsdb_storage::model::{Histogram, TimeRange};
 
 use super::query::Condition;
 use super::series;
 
-/// The samples of a series: value bits by time.
-pub(super) type Samples = BTreeMap<i64, u64>;
+/// What a series has at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Sample {
+    /// The bits of a value.
+    Float(u64),
+    Histogram(Arc<Histogram>),
+}
+
+/// The samples of a series by time.
+pub(super) type Samples = BTreeMap<i64, Sample>;
 
 /// Everything one tenant wrote.
 #[derive(Debug, Default)]
@@ -22,9 +31,15 @@ pub(super) struct TenantModel {
 }
 
 impl TenantModel {
-    pub(super) fn write(&mut self, id: u32, time_ms: i64, value: f64) {
+    pub(super) fn write(&mut self, id: u32, time_ms: i64, sample: Sample) {
         self.ever.insert(id);
-        self.series.entry(id).or_default().insert(time_ms, value.to_bits());
+        let samples = self.series.entry(id).or_default();
+        // A histogram wins over a float of the same time, whichever came first.
+        let is_held =
+            matches!(sample, Sample::Float(_)) && matches!(samples.get(&time_ms), Some(Sample::Histogram(_)));
+        if !is_held {
+            samples.insert(time_ms, sample);
+        }
     }
 
     /// Forgets what is older than retention: the engine may have dropped it, or not.
@@ -35,17 +50,30 @@ impl TenantModel {
         self.series.retain(|_, samples| !samples.is_empty());
     }
 
+    /// Forgets the samples inside `range` of the series that match.
+    pub(super) fn delete(&mut self, conditions: &[Condition], range: TimeRange) {
+        for (id, samples) in &mut self.series {
+            if conditions.iter().all(|condition| condition.matches(*id)) {
+                samples.retain(|time_ms, _| !range.contains(*time_ms));
+            }
+        }
+        self.series.retain(|_, samples| !samples.is_empty());
+    }
+
     /// The series that match and have samples inside `range`, with these samples.
     pub(super) fn select(
         &self,
         conditions: &[Condition],
         range: TimeRange,
-    ) -> BTreeMap<u32, Vec<(i64, u64)>> {
+    ) -> BTreeMap<u32, Vec<(i64, Sample)>> {
         if range.is_empty() {
             return BTreeMap::new();
         }
-        let inside = |samples: &Samples| -> Vec<(i64, u64)> {
-            samples.range(range.start_ms..range.end_ms).map(|(time_ms, bits)| (*time_ms, *bits)).collect()
+        let inside = |samples: &Samples| -> Vec<(i64, Sample)> {
+            samples
+                .range(range.start_ms..range.end_ms)
+                .map(|(time_ms, sample)| (*time_ms, sample.clone()))
+                .collect()
         };
         self.series
             .iter()

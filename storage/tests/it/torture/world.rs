@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
+use std::path::Path;
 
 use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Storage, StorageOptions, TenantLimits, WalSync};
@@ -77,7 +78,7 @@ impl World {
             wal_sync: WalSync::None,
             limits: TenantLimits { retention_ms: Some(retention_ms), ..TenantLimits::default() },
             head_bytes_max: *random.pick(&[64 << 10, 1 << 20, 128 << 20]),
-            ..StorageOptions::new(directory.path())
+            ..StorageOptions::new(directory.path().join("data"))
         };
         let tenant_count = *random.pick(&[1, 2, 4]);
         let tenants = (0..tenant_count)
@@ -110,6 +111,11 @@ impl World {
 
     pub(super) fn storage(&self) -> &Storage {
         self.storage.as_ref().unwrap()
+    }
+
+    /// A directory for this life alone, in which the data lie.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Times below may be refused or gone.
@@ -159,7 +165,8 @@ impl World {
         match self.random.below(1_000) {
             0..330 => self.write_in_order(tenant),
             330..450 => self.write_scattered(tenant),
-            450..540 => self.write_again(tenant),
+            450..520 => self.write_again(tenant),
+            520..540 => self.write_histograms(tenant),
             540..580 => self.write_long(tenant),
             580..600 => self.write_outside_the_window(tenant),
             600..605 => self.write_bad_labels(tenant),
@@ -167,13 +174,18 @@ impl World {
             615..815 => self.query(tenant),
             815..885 => self.query_labels(tenant),
             885..905 => self.hold(tenant),
-            905..920 => self.check_held(),
+            905..915 => self.check_held(),
+            915..918 => self.clean_tombstones(tenant),
+            918..920 => self.compact(tenant),
             920..940 => self.flush(),
             940..955 => self.reopen(),
             955..963 => self.close_and_reopen(),
             963..985 => self.maintain(),
-            985..990 => self.leap(),
-            _ => self.query_all(),
+            985..988 => self.leap(),
+            988..994 => self.delete(tenant),
+            994..998 => self.query_all(),
+            998 => self.snapshot(),
+            _ => self.compact(tenant),
         }
     }
 

@@ -1,8 +1,12 @@
 //! Operations that write.
 
-use mytsdb_storage::model::{LabelSet, MetricKind, MetricMetadata};
-use mytsdb_storage::{LabelSource, WriteBatch, WriteError};
+use std::sync::Arc;
 
+use mytsdb_storage::model::{LabelSet, MetricKind, MetricMetadata};
+use mytsdb_storage::{HistogramSample, LabelSource, WriteBatch, WriteError};
+
+use super::histograms::histogram;
+use super::model::Sample;
 use super::series;
 use super::world::World;
 
@@ -80,8 +84,16 @@ impl World {
             let samples = &self.tenants[tenant].model.series[&id];
             let from_ms = self.random.between(oldest_ms, self.now_ms);
             let count = self.random.between(1, 200) as usize;
-            let mut found: Vec<(i64, u64)> =
-                samples.range(from_ms..).take(count).map(|(time_ms, bits)| (*time_ms, *bits)).collect();
+            let bits = |sample: &Sample| match sample {
+                Sample::Float(bits) => *bits,
+                // It loses against the histogram.
+                Sample::Histogram(_) => 0,
+            };
+            let mut found: Vec<(i64, u64)> = samples
+                .range(from_ms..)
+                .take(count)
+                .map(|(time_ms, sample)| (*time_ms, bits(sample)))
+                .collect();
             if self.random.one_in(4) {
                 found.reverse();
             }
@@ -140,6 +152,53 @@ impl World {
         runs.truncate(1);
         let outcome = self.submit(tenant, &runs, &[1, 2]);
         assert!(matches!(outcome, Err(WriteError::Shape(_))), "{outcome:?}");
+    }
+
+    /// Histograms in any order, also where floats are.
+    pub(super) fn write_histograms(&mut self, tenant: usize) {
+        let step_ms = *self.random.pick(&[1_000, 15_000]);
+        let mut ids = Vec::new();
+        let mut samples = Vec::new();
+        for series_index in 0..self.random.between(1, 3) as usize {
+            let id = self.live_id(tenant);
+            ids.push(id);
+            let sample_count = self.random.between(1, 50);
+            let start_ms = match self.random.below(3) {
+                0 => self.random.between(self.oldest_ms(), self.now_ms - sample_count * step_ms),
+                _ => self.now_ms - sample_count * step_ms,
+            };
+            for position in 0..sample_count {
+                self.counter += 1;
+                let time_ms = if self.random.one_in(10) {
+                    self.random.between(start_ms, self.now_ms)
+                } else {
+                    start_ms + position * step_ms
+                };
+                let histogram = histogram(id, self.counter, &mut self.random);
+                samples.push(HistogramSample { series_index, time_ms, histogram });
+            }
+        }
+        self.note("write histograms", format!("tenant {tenant}: {} of series {ids:?}", samples.len()));
+        let keys: Vec<u128> = ids.iter().map(|id| self.storage().series_key(&id.to_le_bytes())).collect();
+        let batch = WriteBatch {
+            keys: &keys,
+            sample_ends: &vec![0; ids.len()],
+            timestamps_ms: &[],
+            values: &[],
+            histograms: &samples,
+            exemplars: &[],
+            labels: &Labels(ids.iter().copied().map(Some).collect()),
+            metadata: &[],
+        };
+        let report = self.storage().write(&self.tenants[tenant].id, &batch, self.now_ms).unwrap();
+        assert_eq!((report.accepted_sample_count, report.rejections.len()), (samples.len(), 0), "{report:?}");
+        self.tally.count("histograms written", samples.len() as u64);
+        for sample in samples {
+            let id = ids[sample.series_index];
+            self.held.iter_mut().for_each(|held| held.forget(tenant, id, sample.time_ms));
+            let histogram = Sample::Histogram(Arc::new(sample.histogram));
+            self.tenants[tenant].model.write(id, sample.time_ms, histogram);
+        }
     }
 
     pub(super) fn write_metadata(&mut self, tenant: usize) {
@@ -204,7 +263,7 @@ impl World {
             );
             accepted_count += inside_count;
             for (time_ms, value) in samples.iter().filter(|(time_ms, _)| is_inside(time_ms)) {
-                self.tenants[tenant].model.write(*id, *time_ms, *value);
+                self.tenants[tenant].model.write(*id, *time_ms, Sample::Float(value.to_bits()));
                 self.held.iter_mut().for_each(|held| held.forget(tenant, *id, *time_ms));
             }
         }
