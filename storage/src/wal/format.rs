@@ -268,6 +268,11 @@ pub(super) fn next_frame<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>
 }
 
 impl<'a> Record<'a> {
+    /// Whether a record's first byte may be `kind`, now or in a later version.
+    pub(super) fn is_type(kind: u8) -> bool {
+        (1..32).contains(&kind)
+    }
+
     /// Decodes the body of a frame into the tenant's number and the record.
     ///
     /// # Errors
