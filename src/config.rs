@@ -97,6 +97,9 @@ struct Flags {
     /// Longest label value, metric names included
     #[arg(long, env = "MYTSDB_LIMIT_LABEL_VALUE_BYTES", default_value = "4KiB", value_name = "BYTES", value_parser = body_bytes)]
     limit_label_value_bytes: usize,
+    /// Bytes after which the WAL begins a new file; for tests
+    #[arg(long, env = "MYTSDB_WAL_SEGMENT_SIZE", default_value = "64MiB", value_name = "BYTES", value_parser = positive_bytes, hide = true)]
+    wal_segment_size: usize,
     /// How far back an instant selector looks
     #[arg(long, env = "MYTSDB_LOOKBACK_DELTA", default_value = "5m", value_name = "DURATION", value_parser = positive_duration_ms)]
     lookback_delta: i64,
@@ -240,6 +243,7 @@ impl Config {
         storage.limits.label_name_bytes_max = flags.limit_label_name_bytes;
         storage.limits.label_value_bytes_max = flags.limit_label_value_bytes;
         storage.head_bytes_max = flags.head_max_bytes;
+        storage.wal_segment_bytes_max = flags.wal_segment_size as u64;
         Self {
             http_addr: SocketAddr::new(flags.http_host, flags.http_port),
             arrow_addr: SocketAddr::new(flags.http_host, flags.arrow_port),

@@ -41,6 +41,18 @@ impl Ledger {
         Self { writer, base_ms, state: Mutex::default() }
     }
 
+    /// A ledger in which nothing more is acknowledged.
+    pub(super) fn frozen(&self) -> Self {
+        let state = State { next: 0, acknowledged: self.acknowledged() };
+        Self { writer: self.writer, base_ms: self.base_ms, state: Mutex::new(state) }
+    }
+
+    /// Takes over what `other` has sent, acknowledged or not.
+    pub(super) fn extend_to(&self, other: &Self) {
+        let sent = other.state().next;
+        self.state().next = sent;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -100,6 +112,11 @@ impl Default for Acknowledgements {
 impl Acknowledgements {
     pub(super) fn add(&self) {
         self.count.send_modify(|count| *count += 1);
+    }
+
+    /// How many batches were acknowledged.
+    pub(super) fn count(&self) -> u64 {
+        *self.count.borrow()
     }
 
     /// Comes back when so many batches were acknowledged.

@@ -31,6 +31,11 @@ pub(super) struct ServerProcess {
 impl ServerProcess {
     /// Starts the binary with its data below `directory` and comes back when it is ready.
     pub(super) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &directory.join("data"), &[])
+    }
+
+    /// Starts the binary with its log below `directory`, its data in `data_dir`, and more flags.
+    pub(super) fn start_with(directory: &Path, data_dir: &Path, flags: &[&str]) -> Self {
         let addresses_path = directory.join("addresses.json");
         let _absent_at_first = std::fs::remove_file(&addresses_path);
         let log_path = directory.join("log");
@@ -38,7 +43,8 @@ impl ServerProcess {
         let child = Command::new(env!("CARGO_BIN_EXE_mytsdb"))
             .args(["--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"])
             .args(["--enable-admin-api", "--log-level=warn"])
-            .arg(format!("--data-dir={}", directory.join("data").display()))
+            .args(flags)
+            .arg(format!("--data-dir={}", data_dir.display()))
             .arg(format!("--addresses-file={}", addresses_path.display()))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -66,6 +72,12 @@ impl ServerProcess {
         }
     }
 
+    /// Sends a signal by its name.
+    pub(super) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
+
     /// Kills the process (SIGKILL) and waits until it is gone.
     pub(super) fn kill(mut self) {
         let ended = self.child.try_wait().unwrap();
@@ -80,4 +92,11 @@ impl Drop for ServerProcess {
         let _already_dead = self.child.kill();
         let _already_waited = self.child.wait();
     }
+}
+
+/// Runs `mytsdb check` on a directory that no server uses.
+pub(super) fn check(directory: &Path) {
+    let outcome = Command::new(env!("CARGO_BIN_EXE_mytsdb")).arg("check").arg(directory).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+    assert!(outcome.status.success(), "mytsdb check {}: {text}{errors}", directory.display());
 }

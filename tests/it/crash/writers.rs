@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -71,6 +71,26 @@ pub(super) async fn flush(http: SocketAddr) {
     }
 }
 
+/// Flushes a few times and compacts, again and again until the server is gone.
+pub(super) async fn compact(http: SocketAddr) {
+    loop {
+        for path in ["flush", "flush", "compact"] {
+            let Ok(status) = post(http, &format!("/api/v1/admin/tsdb/{path}"), b"").await else { return };
+            assert_eq!(status, 204, "{path}");
+        }
+    }
+}
+
+/// Takes snapshots until the server is gone; those that were answered for go to `names`.
+pub(super) async fn snapshot(http: SocketAddr, names: Arc<Mutex<Vec<String>>>) {
+    while let Ok((status, body)) = ask(http, "/api/v1/admin/tsdb/snapshot", b"").await {
+        assert_eq!(status, 200, "snapshot: {body}");
+        // A body that the kill cut is no answer.
+        let Ok(answer) = serde_json::from_str::<serde_json::Value>(&body) else { return };
+        names.lock().unwrap().push(answer["data"]["name"].as_str().unwrap().to_owned());
+    }
+}
+
 impl Client {
     async fn connect(addresses: Addresses, writer: &str) -> Result<Self, Broken> {
         match writer.split('-').next() {
@@ -133,6 +153,11 @@ fn broken(status: &Status) -> Broken {
 
 /// Sends one HTTP request; returns the status of the answer.
 async fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Result<u16, Broken> {
+    Ok(ask(addr, path, body).await?.0)
+}
+
+/// Sends one HTTP request; returns the status and the body of the answer.
+async fn ask(addr: SocketAddr, path: &str, body: &[u8]) -> Result<(u16, String), Broken> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-encoding: snappy\r\n\
          content-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
@@ -145,8 +170,8 @@ async fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Result<u16, Broken> 
     stream.read_to_end(&mut answer).await.map_err(|_| Broken)?;
     let answer = String::from_utf8_lossy(&answer);
     // An answer without the end of its head was cut by the kill.
-    let (head, _) = answer.split_once("\r\n\r\n").ok_or(Broken)?;
-    Ok(head.split(' ').nth(1).unwrap().parse().unwrap())
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(Broken)?;
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 fn by_series(samples: &[Sample]) -> BTreeMap<u64, Vec<Sample>> {
