@@ -99,8 +99,7 @@ fn a_flipped_bit_of_a_wal_segment_shortens_it_and_is_reported() {
     let mut records: Vec<(u32, String)> = Vec::new();
     let fs: Arc<dyn FileSystem> = Arc::new(fs);
     // Text, as records borrow from the file; compared only where the damage is.
-    let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
-    replay(&shared, path.parent().unwrap(), 0, &ReplayProgress::default(), |tenant, record| {
+    replay(&fs, path.parent().unwrap(), 0, &ReplayProgress::default(), |tenant, record| {
         records.push((tenant, text(&record)))
     })
     .unwrap();
