@@ -135,7 +135,7 @@ mod tests {
     }
 
     /// Value, what Go's MarshalFloat writes, what Go's `'f', -1` writes.
-    const GO: [(f64, &str, &str); 29] = [
+    const GO: [(f64, &str, &str); 30] = [
         (0.0, "0", "0"),
         (-0.0, "-0", "-0"),
         (1.0, "1", "1"),
@@ -151,6 +151,7 @@ mod tests {
         (-1.5e-7, "-1.5e-07", "-0.00000015"),
         (9.99e-7, "9.99e-07", "0.000000999"),
         (5e-324, "5e-324", ""),
+        (692_753_699_822_842.25, "692753699822842.2", "692753699822842.2"),
         (1e15, "1000000000000000", "1000000000000000"),
         (9_007_199_254_740_993.0, "9007199254740992", "9007199254740992"),
         (1e16, "10000000000000000", "10000000000000000"),
@@ -202,8 +203,9 @@ mod tests {
             for written in [text(|out| push_value(out, value)), text(|out| push_plain(out, value))] {
                 prop_assert_eq!(written.parse::<f64>().unwrap().to_bits(), bits);
             }
-            // Rust's `Display` never writes an exponent and writes the shortest digits, as Go's 'f', -1.
-            prop_assert_eq!(text(|out| push_plain(out, value)), format!("{value}"));
+            // Rust's `Display` never writes an exponent and writes the fewest digits, as Go's 'f', -1; half-way between
+            // two such texts it may take the other one.
+            prop_assert_eq!(text(|out| push_plain(out, value)).len(), format!("{value}").len());
         }
     }
 }
