@@ -244,17 +244,23 @@ impl RecordBuilder {
     }
 }
 
-/// Takes the next frame off `cursor`: `None` at a clean end (no bytes, or a zero length).
+/// Takes the next frame off `cursor`: `None` at a clean end (no bytes, or only zeros).
 ///
 /// # Errors
-/// [`CodingError`] if the frame is torn or its checksum differs.
+/// [`CodingError`] if the frame is torn, its checksum differs, or its length is zero and more follows: a length of one
+/// bit becomes zero when that bit flips.
 pub(super) fn next_frame<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, CodingError> {
     if cursor.is_at_end() {
         return Ok(None);
     }
     let length = cursor.u32()? as usize;
     if length == 0 {
-        return Ok(None);
+        let rest = cursor.clone().take(cursor.remaining())?;
+        return if rest.iter().all(|byte| *byte == 0) {
+            Ok(None)
+        } else {
+            Err(cursor.error("a length of zero is followed by more"))
+        };
     }
     if !(RECORD_HEADER_BYTES..=RECORD_BYTES_MAX).contains(&length) {
         return Err(cursor.error("impossible record length"));
