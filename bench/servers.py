@@ -163,9 +163,10 @@ class MyTsdb(Server):
         ]
 
     def tidy_up(self) -> None:
-        status, body = self.request("POST", "/api/v1/admin/tsdb/flush")
-        if status not in (200, 204):
-            raise BenchError(f"flush was answered with {status}: {body!r}")
+        for step in ("flush", "compact"):
+            status, body = self.request("POST", f"/api/v1/admin/tsdb/{step}")
+            if status not in (200, 204):
+                raise BenchError(f"{step} was answered with {status}: {body!r}")
 
     def arrow_endpoint(self) -> str:
         return "http://" + json.loads(self.addresses_path.read_text())["arrow"]

@@ -79,6 +79,9 @@ struct Flags {
     /// How long samples are kept, such as 15d; 0 = for ever
     #[arg(long, env = "MYTSDB_RETENTION", default_value = "15d", value_name = "DURATION", value_parser = duration_ms)]
     retention: i64,
+    /// Most bytes of block files, all tenants together; the oldest days go first; 0 = no limit
+    #[arg(long, env = "MYTSDB_RETENTION_SIZE", default_value = "0", value_name = "BYTES", value_parser = parse_bytes)]
+    retention_size: usize,
     /// Bytes of samples in memory at which they are written to a block
     #[arg(long, env = "MYTSDB_HEAD_MAX_BYTES", default_value = "128MiB", value_name = "BYTES", value_parser = positive_bytes)]
     head_max_bytes: usize,
@@ -231,6 +234,7 @@ impl Config {
         let mut storage = StorageOptions::new(flags.data_dir);
         storage.wal_sync = flags.wal_sync;
         storage.limits.retention_ms = (flags.retention > 0).then_some(flags.retention);
+        storage.retention_bytes = (flags.retention_size > 0).then_some(flags.retention_size as u64);
         storage.limits.active_series_max = match flags.limit_active_series {
             0 => usize::MAX,
             count => count,

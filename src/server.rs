@@ -139,6 +139,7 @@ impl Server {
         let core = Arc::new(open_core(&config, metrics).await?);
 
         shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
+        shutdown.spawn(maintenance::compact(Arc::clone(&core), shutdown.clone()));
 
         // Arrow Flight.
         let service = flight::service(Arc::clone(&core), flight_options(&config));

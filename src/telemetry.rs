@@ -160,6 +160,28 @@ fn render_storage(text: &mut String, stats: &StorageStats) {
         head(text, name, "gauge", help);
         sample(text, name, "", value);
     }
+    let counters = [
+        ("mytsdb_storage_compactions_total", "Compactions that came through.", stats.compactions_done),
+        ("mytsdb_storage_compactions_failed_total", "Compactions that failed.", stats.compactions_failed),
+        (
+            "mytsdb_storage_compaction_input_bytes_total",
+            "Bytes of blocks that compactions have replaced.",
+            stats.compaction_input_bytes,
+        ),
+        (
+            "mytsdb_storage_compaction_output_bytes_total",
+            "Bytes of blocks that compactions have written.",
+            stats.compaction_output_bytes,
+        ),
+    ];
+    for (name, help, value) in counters {
+        head(text, name, "counter", help);
+        sample(text, name, "", value as f64);
+    }
+    let name = "mytsdb_storage_blocks_dropped_total";
+    head(text, name, "counter", "Blocks dropped by retention.");
+    sample(text, name, "reason=\"age\"", stats.blocks_dropped_by_age as f64);
+    sample(text, name, "reason=\"size\"", stats.blocks_dropped_by_size as f64);
     if let Some(newest_ms) = stats.newest_ms {
         let name = "mytsdb_storage_newest_sample_timestamp_seconds";
         head(text, name, "gauge", "Time of the newest sample.");

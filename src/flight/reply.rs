@@ -97,9 +97,10 @@ impl Acks {
 
 /// The status of a batch that could not be written at all.
 pub(super) fn write_status(error: &WriteError) -> Status {
-    match error {
-        WriteError::ReadOnly { .. } | WriteError::HeadFull { .. } => Status::unavailable(error.to_string()),
-        _ => Status::internal(error.to_string()),
+    if error.is_retryable() {
+        Status::unavailable(error.to_string())
+    } else {
+        Status::internal(error.to_string())
     }
 }
 

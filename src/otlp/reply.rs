@@ -92,8 +92,9 @@ impl Outcome {
 
 /// The status of a request that could not be written: the client should try again unless the server is at fault.
 pub(super) fn write_status(error: &WriteError) -> Status {
-    match error {
-        WriteError::ReadOnly { .. } | WriteError::HeadFull { .. } => Status::unavailable(error.to_string()),
-        _ => Status::internal(error.to_string()),
+    if error.is_retryable() {
+        Status::unavailable(error.to_string())
+    } else {
+        Status::internal(error.to_string())
     }
 }

@@ -72,7 +72,9 @@ impl Refusal {
                 (StatusCode::SERVICE_UNAVAILABLE, "closed")
             }
             Self::Write(WriteError::ReadOnly { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
+            Self::Write(WriteError::DiskFull { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
             Self::Write(WriteError::HeadFull { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "head_full"),
+            Self::Write(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Write(_) | Self::Blocking(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
     }

@@ -11,6 +11,7 @@ mod check;
 pub mod chunk;
 pub mod coding;
 mod compact;
+mod damage;
 mod engine;
 mod fs;
 mod head;
@@ -35,6 +36,7 @@ pub use batch::{
     ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
 };
 pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
+pub use damage::DamagedFile;
 pub use engine::{
     Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
     SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,

@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::block::reader::BlockReader;
 use crate::block::view::BlockView;
+use crate::damage::DamagedFile;
 use crate::head::{Generation, SeriesTable};
 use crate::model::{Exemplar, LabelSet, METRIC_NAME, Matcher, MetricMetadata, TimeRange};
 use crate::read::{self, ReadError, SeriesSet, Source};
@@ -23,6 +24,8 @@ pub struct Snapshot {
     /// Blocks by ascending precedence: what is in later ones was written later.
     pub(crate) blocks: Arc<[BlockView]>,
     pub(crate) metadata: Arc<Vec<MetricMetadata>>,
+    /// Damaged files of the tenant.
+    pub(crate) damaged: Vec<DamagedFile>,
 }
 
 /// How many series there are, and which names and pairs have most of them.
@@ -132,6 +135,13 @@ impl Snapshot {
             Ok(())
         })?;
         Ok(texts.into_iter().collect())
+    }
+
+    /// Returns what is missing, or may be, from the samples inside `range` because files are damaged: one sentence each.
+    pub fn warnings(&self, range: TimeRange) -> Vec<String> {
+        let touches = |span: TimeRange| span.start_ms < range.end_ms && range.start_ms < span.end_ms;
+        let files = self.damaged.iter().filter(|file| file.range.is_none_or(touches));
+        files.map(|file| format!("samples may be missing: {}", file.reason)).collect()
     }
 
     /// Finds the exemplars inside `range` of the series that satisfy all matchers: by label set, ascending by time,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::ManifestState;
 use crate::fs::temporary::TEMPORARY_ENDING;
 use crate::fs::{Entry, FileSystem, list_or_empty, remove_durably};
-use crate::model::TenantId;
+use crate::model::{TenantId, TimeRange};
 
 const DAY_MS: i64 = 86_400_000;
 /// Ending of block files.
@@ -34,6 +34,12 @@ impl Day {
     /// Days since 1970-01-01.
     pub(crate) fn number(self) -> i64 {
         self.0
+    }
+
+    /// The times of the day.
+    pub(crate) fn range(self) -> TimeRange {
+        let start_ms = self.0.saturating_mul(DAY_MS);
+        TimeRange::new(start_ms, start_ms.saturating_add(DAY_MS))
     }
 
     /// The day after this.
@@ -126,9 +132,11 @@ pub(crate) fn remove_unlisted(
     let kept = listed.files(data_dir);
     let mut removed = block_files(fs, data_dir)?;
     removed.retain(|path| is_own_file(path) && !kept.contains(path));
-    for entry in list_or_empty(fs, data_dir)? {
-        if !entry.is_directory && has_ending(&entry.path, TEMPORARY_ENDING) {
-            removed.push(entry.path);
+    for directory in [data_dir, &data_dir.join("wal")] {
+        for entry in list_or_empty(fs, directory)? {
+            if !entry.is_directory && has_ending(&entry.path, TEMPORARY_ENDING) {
+                removed.push(entry.path);
+            }
         }
     }
     removed.iter().try_for_each(|path| remove_durably(fs, path))?;

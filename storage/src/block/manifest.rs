@@ -237,6 +237,11 @@ impl Manifest {
         Ok(())
     }
 
+    /// Whether a commit failed so that nobody knows what is on disk.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned
+    }
+
     fn append(&self, record: &[u8]) -> Result<(), ManifestError> {
         self.file
             .write_all_at(record, self.length_bytes)

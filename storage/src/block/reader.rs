@@ -11,6 +11,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use roaring::RoaringBitmap;
@@ -22,6 +23,7 @@ use super::format::{
 };
 use super::writer::BlockMeta;
 use crate::coding::{Cursor, crc32c};
+use crate::damage::{DamageList, DamagedFile};
 use crate::fs::FileSystem;
 use crate::fs::mapped::MappedFile;
 use crate::index::format::{Damage, GROUP_BYTES, SERIES_PER_GROUP, group};
@@ -116,6 +118,8 @@ pub(crate) struct BlockReader {
     directory: IndexDirectory,
     /// One bit per page of CHUNKS that was found whole.
     verified_pages: Vec<AtomicU64>,
+    /// Is told of damage that is found later.
+    damage: Arc<DamageList>,
 }
 
 impl BlockReader {
@@ -127,6 +131,18 @@ impl BlockReader {
     /// # Cost
     /// Reads the whole index once for its checksums; allocates per label name, not per series.
     pub(crate) fn open(fs: &dyn FileSystem, path: &Path) -> Result<BlockReader, BlockOpenError> {
+        Self::open_reporting(fs, path, &Arc::default())
+    }
+
+    /// [`BlockReader::open`], telling `damage` what reads find wrong later.
+    ///
+    /// # Errors
+    /// As [`BlockReader::open`].
+    pub(crate) fn open_reporting(
+        fs: &dyn FileSystem,
+        path: &Path,
+        damage: &Arc<DamageList>,
+    ) -> Result<BlockReader, BlockOpenError> {
         let io_error = |source| BlockOpenError::Io { path: path.to_owned(), source };
         let map = fs.map(path).map_err(io_error)?;
         let header = read_header(path, &map)?;
@@ -148,7 +164,15 @@ impl BlockReader {
         let (meta, directory) = parse(&map, &sections, &header).map_err(in_file)?;
         let page_count = length_of(&sections, Section::Chunks).div_ceil(PAGE_BYTES);
         let verified_pages = (0..page_count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { path: path.to_owned(), map, meta, sections, directory, verified_pages })
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            meta,
+            sections,
+            directory,
+            verified_pages,
+            damage: Arc::clone(damage),
+        })
     }
 
     /// What the block holds.
@@ -259,12 +283,22 @@ impl BlockReader {
 
     pub(super) fn damaged(&self, damage: Damage) -> ReadError {
         let damage = to_file_offset(&self.sections, damage);
-        ReadError::CorruptBlock {
+        let error = ReadError::CorruptBlock {
             path: self.path.display().to_string(),
             section: damage.section,
             offset: damage.offset,
             reason: damage.reason.to_owned(),
+        };
+        let is_new = self.damage.add(DamagedFile {
+            path: self.path.clone(),
+            reason: error.to_string(),
+            tenant: Some(self.meta.tenant.clone()),
+            range: Some(TimeRange::from_inclusive(self.meta.min_ms, self.meta.max_ms)),
+        });
+        if is_new {
+            tracing::error!(%error, "a read found a damaged block");
         }
+        error
     }
 
     fn chunk_entries(

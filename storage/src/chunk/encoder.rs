@@ -33,7 +33,7 @@ struct BitsColumn {
 }
 
 /// Percent of the other encodings' size that a paged chunk must stay below: decoding it takes twice the time.
-const PAGED_PERCENT_MAX: usize = 98;
+const PAGED_PERCENT_MAX: usize = 97;
 /// Below this size of a column nothing is worth a table.
 const PAGED_BYTES_MIN: usize = 96;
 

@@ -22,10 +22,10 @@ pub enum ChunkError {
     /// The bytes end early or hold an impossible number.
     #[error(transparent)]
     Malformed(#[from] CodingError),
-    /// A table of bins or a page that the entropy coder wrote is damaged.
-    #[error("entropy-coded bytes at offset {offset} are damaged")]
-    EntropyCode {
-        /// Where the table or page begins.
+    /// A page of prefix codes is damaged.
+    #[error("page of prefix codes at offset {offset} is damaged")]
+    PrefixCode {
+        /// Where the page begins.
         offset: usize,
     },
     /// The bytes hold something that no histogram can be.

@@ -21,14 +21,8 @@ pub(super) const EXPONENT_SHIFT: u32 = 4;
 /// In the place of an exponent: integers are the order-preserving bits of the floats.
 pub(super) const FLOAT_BITS: u8 = 15;
 
-/// In the place of transform and divisor: a paged, entropy-coded column. Bit 3 says as ever whether exceptions follow.
+/// In the place of transform and divisor: a paged column under a prefix code. Bit 3 says as ever whether exceptions follow.
 pub(super) const PAGED: u8 = CONSTANT | HAS_DIVISOR;
-/// Bits 3-4 of a paged column's shape: bytes of its numbers as a power of two.
-pub(super) const PAGED_LATENT_MASK: u8 = 0b1_1000;
-/// Where [`PAGED_LATENT_MASK`] begins.
-pub(super) const PAGED_LATENT_SHIFT: u32 = 3;
-/// All bits that a paged column's shape may have; bits 0-2 as in an id.
-pub(super) const PAGED_SHAPE_BITS: u8 = INTEGER_ID_BITS | PAGED_LATENT_MASK;
 /// Value chunk of native histograms: [`CONSTANT`] with [`HAS_EXCEPTIONS`], exponent 0.
 pub(super) const HISTOGRAM: u8 = CONSTANT | HAS_EXCEPTIONS;
 /// Bit 0 of a histogram chunk's flags: counts are integers.

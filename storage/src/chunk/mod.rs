@@ -14,7 +14,8 @@
 //! | `exceptions` | samples that are no such integers, stale markers above all |
 //! | `integers` | a column of integers: greatest common divisor, then offsets, deltas or deltas of deltas |
 //! | `miniblock` | 128 integers: nothing, sparse, or packed with patched exceptions |
-//! | `paged` | the same integers for data at rest: pages under one entropy code |
+//! | `paged` | the same integers for data at rest: pages under one prefix code |
+//! | `huffman` | that code |
 //! | `bitpack` | the packing kernels |
 //! | `histogram`, `histogram_decoder` | native histograms of one layout, a column per bucket |
 //! | `timestamps` | a grid and the distance from it |
@@ -32,6 +33,7 @@ mod float_bits;
 mod format;
 mod histogram;
 mod histogram_decoder;
+mod huffman;
 mod integers;
 mod miniblock;
 mod paged;
@@ -47,3 +49,4 @@ pub use encoder::ChunkEncoder;
 pub use error::ChunkError;
 pub use format::SAMPLE_COUNT_MAX;
 pub use histogram::{histogram_run_length, is_histogram_chunk};
+pub(crate) use paged::PAGED_SAMPLE_COUNT_MIN;

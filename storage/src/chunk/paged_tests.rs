@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 /// A column that paging suits: steps of few distinct sizes.
 fn suitable() -> impl Strategy<Value = Vec<f64>> {
-    let length = prop_oneof![192..3000_usize, Just(1024), Just(1025), Just(2049), Just(SAMPLE_COUNT_MAX)];
+    let length = prop_oneof![400..3000_usize, Just(1024), Just(1025), Just(2049), Just(SAMPLE_COUNT_MAX)];
     (length, any::<u64>(), 0..5_u8, 0..3_i32).prop_map(|(length, seed, shape, exponent)| {
         let mut random = mix::Random(seed);
         let mut total = (random.unit() * 1e6).floor();
@@ -46,7 +46,7 @@ fn assert_same(found: &[f64], expected: &[f64]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn every_bit_and_every_range_comes_back(
@@ -98,7 +98,7 @@ proptest! {
         let spliced: Vec<u8> = bytes[..kept].iter().chain(&garbage).copied().collect();
         check_damaged(&spliced, column.len());
         // An id and shape of each width before arbitrary bytes.
-        for shape in [0x00, 0x09, 0x11, 0x1a, 0x1f] {
+        for shape in [0x00, 0x01, 0x02, 0x05, 0x1f] {
             let made: Vec<u8> = [0x07, shape, 0, 0, 0x80, 0x08].iter().chain(&garbage).copied().collect();
             check_damaged(&made, column.len());
         }
@@ -129,39 +129,52 @@ fn a_truncated_paged_chunk_is_an_error_at_every_length() {
 }
 
 #[test]
-fn modes_that_were_never_written_are_refused() {
+fn codes_that_are_not_complete_are_refused() {
     // Each number is half as frequent as the one before.
     let column: Vec<f64> = (0..400_u32)
         .map(|index| f64::from((index * 7919 + 4096).wrapping_mul(2_654_435_761).leading_zeros()))
         .collect();
     let bytes = encode(&column).unwrap();
-    // Id, shape, first, minimum, samples of a page (two bytes), length of the table: then the mode.
-    let table_at = 7;
     assert_eq!(ChunkDecoder::new().decode_values(&bytes, column.len(), &mut Vec::new()), Ok(()));
-    for mode in 1..=255 {
+    // Id, shape, first, center, samples of a page (two bytes), count of lengths: then the lengths, two a byte.
+    for change in 1..=15_u8 {
         let mut changed = bytes.clone();
-        assert_eq!(changed[table_at], 0);
-        changed[table_at] = mode;
+        changed[7] ^= change;
         let result = ChunkDecoder::new().decode_values(&changed, column.len(), &mut Vec::new());
-        assert_eq!(result, Err(ChunkError::EntropyCode { offset: table_at - 1 }));
+        assert!(matches!(result, Err(ChunkError::Malformed(_))), "{change:#x}: {result:?}");
     }
 }
 
-/// The limit is the size reached and one percent: lower it with the size.
+#[test]
+fn numbers_of_every_size_come_back() {
+    // A walk of small steps with a jump of each size in between.
+    let mut total = 0_i64;
+    let column: Vec<f64> = (0..3000_i64)
+        .map(|index| {
+            total += if index % 60 == 0 { (1_i64 << (index / 60)) + index } else { index * 7919 % 5 };
+            total as f64
+        })
+        .collect();
+    let bytes = encode(&column).unwrap();
+    let mut values = Vec::new();
+    ChunkDecoder::new().decode_values(&bytes, column.len(), &mut values).unwrap();
+    assert_same(&values, &column);
+}
+
+/// The limit is the share reached and one percent: lower it with the share.
 #[test]
 fn the_kubernetes_mix_at_rest_is_smaller() {
     let mut encoder = ChunkEncoder::new();
-    let (mut byte_count, mut sample_count) = (0, 0);
-    for kind in mix::generate(200, 2880) {
+    let (mut paged_byte_count, mut plain_byte_count) = (0, 0);
+    for kind in mix::generate(100, 2880) {
         for column in &kind.series {
-            let mut bytes = Vec::new();
-            if !encoder.encode_values_paged(column, &mut bytes) {
-                encoder.encode_values(column, &mut bytes);
-            }
-            byte_count += bytes.len();
-            sample_count += column.len();
+            let (mut paged, mut plain) = (Vec::new(), Vec::new());
+            encoder.encode_values(column, &mut plain);
+            plain_byte_count += plain.len();
+            let is_paged = encoder.encode_values_paged(column, &mut paged);
+            paged_byte_count += if is_paged { paged.len() } else { plain.len() };
         }
     }
-    let size = byte_count as f64 / sample_count as f64;
-    assert!(size < 0.80, "{size:.4} B/sample");
+    let share = f64::from(paged_byte_count as u32) / f64::from(plain_byte_count as u32);
+    assert!(share < 0.985, "{share:.4} of the plain size");
 }

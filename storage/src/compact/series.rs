@@ -14,7 +14,8 @@ use crate::block::reader::ChunkView;
 use crate::block::view::BlockView;
 use crate::block::writer::ChunkInput;
 use crate::chunk::{
-    ChunkDecoder, ChunkEncoder, ChunkError, SAMPLE_COUNT_MAX, histogram_run_length, is_histogram_chunk,
+    ChunkDecoder, ChunkEncoder, ChunkError, PAGED_SAMPLE_COUNT_MIN, SAMPLE_COUNT_MAX, histogram_run_length,
+    is_histogram_chunk,
 };
 use crate::head::CHUNK_SAMPLE_COUNT;
 use crate::model::{Histogram, TimeRange};
@@ -181,7 +182,10 @@ impl<'a> SeriesMerger<'a> {
             return chunk.sample_count >= HISTOGRAM_COPIED_COUNT_MIN;
         }
         if self.level >= FINAL_LEVEL {
-            return input.meta().level >= FINAL_LEVEL && chunk.sample_count >= FINAL_COPIED_COUNT_MIN;
+            // The only chunk of a short series has nothing to be merged with, and is too short for pages.
+            let is_only = self.pieces.len() == 1 && chunk.sample_count < PAGED_SAMPLE_COUNT_MIN as u32;
+            let is_final = input.meta().level >= FINAL_LEVEL && chunk.sample_count >= FINAL_COPIED_COUNT_MIN;
+            return is_only || is_final;
         }
         chunk.sample_count >= COPIED_COUNT_MIN
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use super::Storage;
 use super::maintain::{MaintainError, Maintenance, reference};
 use super::tenant::Tenant;
+use super::{Storage, with_sources};
 use crate::block::manifest::{ManifestEdit, ManifestError};
 use crate::block::tombstones::Tombstones;
 use crate::block::view::BlockView;
@@ -48,7 +48,7 @@ pub enum DeleteError {
 
 impl From<ManifestError> for DeleteError {
     fn from(error: ManifestError) -> Self {
-        Self::Manifest { reason: error.to_string() }
+        Self::Manifest { reason: with_sources(&error) }
     }
 }
 

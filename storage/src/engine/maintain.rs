@@ -6,15 +6,19 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashMap;
 use tracing::{error, info, warn};
 
-use super::Storage;
 use super::tenant::Tenant;
+use super::{Storage, with_sources};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
 use crate::block::view::BlockView;
 use crate::fs::remove_durably;
+use crate::fs::space::DiskFull;
 use crate::head::{FlushError, SeriesTable, write_blocks};
-use crate::wal::{WalFailure, delete_segments_below};
+use crate::wal::{Lsn, WalFailure, delete_segments_below};
+
+/// How long a flush that failed on a full disk waits for the next try.
+const FULL_RETRY_MS: i64 = 10_000;
 
 /// Why maintenance failed. Nothing is lost: it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,20 @@ pub enum MaintainError {
     #[error("storage is read-only after a failed WAL write: {reason}")]
     ReadOnly {
         /// What went wrong first.
+        reason: String,
+    },
+    /// The disk has no room for what is due.
+    #[error("disk is full: {free_bytes} bytes are free, {reserve_bytes} are kept in reserve")]
+    DiskFull {
+        /// Bytes that were free.
+        free_bytes: u64,
+        /// Bytes that are kept for flushes.
+        reserve_bytes: u64,
+    },
+    /// A WAL segment could not be begun; the one before goes on.
+    #[error("{reason}")]
+    Wal {
+        /// What went wrong.
         reason: String,
     },
     /// A block could not be written or read back.
@@ -44,13 +62,19 @@ pub enum MaintainError {
 
 impl From<WalFailure> for MaintainError {
     fn from(failure: WalFailure) -> Self {
-        Self::ReadOnly { reason: failure.reason.to_string() }
+        match failure {
+            WalFailure::DiskFull(DiskFull { free_bytes, reserve_bytes }) => {
+                Self::DiskFull { free_bytes, reserve_bytes }
+            }
+            WalFailure::ReadOnly(reason) => Self::ReadOnly { reason: reason.to_string() },
+            WalFailure::Segment(reason) => Self::Wal { reason: reason.to_string() },
+        }
     }
 }
 
 impl From<ManifestError> for MaintainError {
     fn from(error: ManifestError) -> Self {
-        Self::Manifest { reason: error.to_string() }
+        Self::Manifest { reason: with_sources(&error) }
     }
 }
 
@@ -61,8 +85,12 @@ pub(super) struct Maintenance {
     pub(super) next_block_id: u64,
     /// First WAL segment that is needed once the frozen heads are in blocks; set while a flush is not through.
     pub(super) pending_wal_floor: Option<u64>,
+    /// Whether the metadata of all tenants must be logged in the new epoch before the old one may go.
+    pub(super) is_relog_due: bool,
     /// When the oldest unflushed write came, as far as known.
     pub(super) unflushed_since_ms: Option<i64>,
+    /// When a flush failed last on a full disk.
+    pub(super) failed_full_ms: Option<i64>,
 }
 
 /// What became of one tenant's frozen head.
@@ -78,16 +106,52 @@ impl Storage {
     /// # Errors
     /// [`MaintainError`]; call again.
     pub fn maintain(&self, now_ms: i64) -> Result<(), MaintainError> {
-        if self.is_flush_due(now_ms) {
-            self.flush(now_ms)?;
+        let full = self.disk.check();
+        // Before the flush: what is beyond retention makes room.
+        self.drop_expired(now_ms)?;
+        if full.is_none() {
+            self.resume_writes()?;
         }
-        self.drop_expired(now_ms)
+        if self.is_flush_due(full.is_some(), now_ms) {
+            let outcome = self.flush(now_ms);
+            let failed_full = outcome.is_err() && full.is_some();
+            self.maintenance.lock().failed_full_ms = failed_full.then_some(now_ms);
+            outcome?;
+        }
+        Ok(())
     }
 
-    fn is_flush_due(&self, now_ms: i64) -> bool {
+    /// Takes writes again after the WAL had no room. Names may be among what it dropped: a new epoch begins for them.
+    fn resume_writes(&self) -> Result<(), MaintainError> {
+        if !matches!(self.wal.failure(), Some(WalFailure::DiskFull(_))) {
+            return Ok(());
+        }
+        let mut epoch = self.epoch.write();
+        self.wal.resume()?;
+        *epoch += 1;
+        self.all_tenants().iter().for_each(|tenant| tenant.begin_epoch());
+        self.relog_metadata(*epoch)?;
+        Ok(())
+    }
+
+    /// Logs the metadata of all tenants again; returns the last position.
+    fn relog_metadata(&self, epoch: u32) -> Result<Option<Lsn>, WalFailure> {
+        let mut last_lsn = None;
+        for tenant in self.all_tenants() {
+            last_lsn = tenant.relog_metadata(&self.wal, epoch)?.or(last_lsn);
+        }
+        Ok(last_lsn)
+    }
+
+    fn is_flush_due(&self, is_disk_full: bool, now_ms: i64) -> bool {
         let stats = self.stats();
         let since_ms = {
             let mut maintenance = self.maintenance.lock();
+            let since_failed_ms =
+                maintenance.failed_full_ms.map(|failed_ms| now_ms.saturating_sub(failed_ms));
+            if is_disk_full && since_failed_ms.is_some_and(|passed_ms| passed_ms < FULL_RETRY_MS) {
+                return false;
+            }
             if maintenance.pending_wal_floor.is_some() {
                 return true;
             }
@@ -98,7 +162,10 @@ impl Storage {
             }
             *maintenance.unflushed_since_ms.get_or_insert(now_ms)
         };
-        stats.head_bytes >= self.options.head_bytes_max
+        // A block takes less than the log it stands for.
+        let frees_room = stats.head_sample_count + stats.head_exemplar_count > 0;
+        is_disk_full && frees_room
+            || stats.head_bytes >= self.options.head_bytes_max
             || stats.wal_bytes >= self.options.wal_bytes_max
             || now_ms.saturating_sub(since_ms) >= self.options.head_age_ms_max
     }
@@ -135,36 +202,44 @@ impl Storage {
         let mut epoch = self.epoch.write();
         let wal_floor = self.wal.rotate()?;
         *epoch += 1;
+        // At once: whatever fails from here on, what is frozen must be written before anything else is frozen.
+        maintenance.pending_wal_floor = Some(wal_floor);
+        maintenance.is_relog_due = true;
         // All of them, and before anything that may fail: what the new epoch names begins with nothing.
         for tenant in self.all_tenants() {
             tenant.freeze(survivors.remove(&tenant.number));
         }
-        maintenance.pending_wal_floor = Some(wal_floor);
-        let mut last_lsn = None;
-        for tenant in self.all_tenants() {
-            last_lsn = tenant.relog_metadata(&self.wal, *epoch)?.or(last_lsn);
-        }
-        drop(epoch);
-        if let Some(lsn) = last_lsn {
-            self.wal.wait(lsn)?;
+        Ok(())
+    }
+
+    /// The new epoch must say of metrics what the old one said, durably, before the old one goes.
+    fn carry_metadata_over(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
+        if maintenance.is_relog_due {
+            let epoch = self.epoch.read();
+            let last_lsn = self.relog_metadata(*epoch)?;
+            drop(epoch);
+            last_lsn.map_or(Ok(()), |lsn| self.wal.wait(lsn))?;
+            maintenance.is_relog_due = false;
         }
         Ok(())
     }
 
     fn flush_frozen(&self, maintenance: &mut Maintenance) -> Result<(), MaintainError> {
         let Some(wal_floor) = maintenance.pending_wal_floor else { return Ok(()) };
+        self.carry_metadata_over(maintenance)?;
         let mut edit = ManifestEdit { wal_floor: Some(wal_floor), ..ManifestEdit::default() };
-        let flushed = self.write_frozen(&mut maintenance.next_block_id, &mut edit.add).inspect_err(|_| {
-            // The next try writes them again: what is there already must not fill the disk meanwhile.
-            for block in &edit.add {
-                let path = block.path(&self.options.data_dir);
-                if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
-                    warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
-                }
-            }
-        })?;
+        let flushed = self
+            .write_frozen(&mut maintenance.next_block_id, &mut edit.add)
+            .inspect_err(|_| self.remove_written(&edit.add))?;
         edit.next_id = Some(maintenance.next_block_id);
-        maintenance.manifest.commit(edit)?;
+        let written = edit.add.clone();
+        if let Err(error) = maintenance.manifest.commit(edit) {
+            // If nobody knows what the MANIFEST says now, it may name them.
+            if !maintenance.manifest.is_poisoned() {
+                self.remove_written(&written);
+            }
+            return Err(error.into());
+        }
         for Flushed { tenant, blocks } in flushed {
             for block in &blocks {
                 let meta = block.meta();
@@ -181,6 +256,16 @@ impl Storage {
             error!(%error, wal_floor, "cannot delete WAL segments");
         }
         Ok(())
+    }
+
+    /// Removes the blocks of a flush that failed. The next try writes them again: they must not fill the disk meanwhile.
+    fn remove_written(&self, blocks: &[BlockRef]) {
+        for block in blocks {
+            let path = block.path(&self.options.data_dir);
+            if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
+                warn!(path = %path.display(), %error, "cannot remove a block of a flush that failed");
+            }
+        }
     }
 
     /// Writes and opens the blocks of all frozen heads; `written` names the complete files even after an error.
@@ -211,7 +296,7 @@ impl Storage {
     }
 
     pub(super) fn open_block(&self, block: &BlockRef) -> Result<BlockView, BlockOpenError> {
-        BlockReader::open(self.fs.as_ref(), &block.path(&self.options.data_dir))
+        BlockReader::open_reporting(self.fs.as_ref(), &block.path(&self.options.data_dir), &self.damage)
             .map(|reader| BlockView::whole(Arc::new(reader)))
     }
 
@@ -222,6 +307,7 @@ impl Storage {
         let tombstones = block.tombstones.as_ref();
         let tombstones =
             tombstones.map(|tombstones| reference.tombstone_path(data_dir, tombstones.generation()));
+        self.damage.forget(&reference.path(data_dir));
         for path in tombstones.into_iter().chain([reference.path(data_dir)]) {
             if let Err(error) = remove_durably(self.fs.as_ref(), &path) {
                 error!(path = %path.display(), %error, "cannot delete a file that is not needed any more");
@@ -253,9 +339,9 @@ pub(super) fn reference(block: &BlockView) -> BlockRef {
 }
 
 fn flush_failed(tenant: &Tenant, error: &FlushError) -> MaintainError {
-    MaintainError::Block { tenant: tenant.id.to_string(), reason: error.to_string() }
+    MaintainError::Block { tenant: tenant.id.to_string(), reason: with_sources(error) }
 }
 
 fn block_failed(tenant: &Tenant, error: &BlockOpenError) -> MaintainError {
-    MaintainError::Block { tenant: tenant.id.to_string(), reason: error.to_string() }
+    MaintainError::Block { tenant: tenant.id.to_string(), reason: with_sources(error) }
 }

@@ -11,6 +11,8 @@
 mod compact;
 mod counters;
 mod delete;
+#[cfg(test)]
+mod faults;
 mod maintain;
 mod metadata;
 mod open;
@@ -38,8 +40,10 @@ pub use snapshot::{SnapshotError, SnapshotInfo};
 use tenant::Tenant;
 
 use crate::batch::{Rejection, WriteBatch, WriteReport};
+use crate::damage::{DamageList, DamagedFile};
 use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
+use crate::fs::space::{DiskFull, DiskWatch};
 use crate::limits::TenantLimits;
 use crate::model::TenantId;
 use crate::snapshot::Snapshot;
@@ -64,6 +68,14 @@ pub enum WriteError {
         /// What went wrong first.
         reason: String,
     },
+    /// The disk has no room. Writes are taken again when it has.
+    #[error("disk is full: {free_bytes} bytes are free, {reserve_bytes} are kept in reserve")]
+    DiskFull {
+        /// Bytes that were free.
+        free_bytes: u64,
+        /// Bytes that are kept for flushes.
+        reserve_bytes: u64,
+    },
     /// The heads take too much memory because flushes do not get through; try again later.
     #[error("head is full: {given_bytes} bytes of samples wait to be flushed, the limit is {limit_bytes}")]
     HeadFull {
@@ -74,9 +86,30 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// Whether the same write may go well later, possibly after a restart of the server.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Shape(_) => false,
+            Self::ReadOnly { .. } | Self::DiskFull { .. } | Self::HeadFull { .. } => true,
+        }
+    }
+}
+
 impl From<WalFailure> for WriteError {
     fn from(failure: WalFailure) -> Self {
-        Self::ReadOnly { reason: failure.reason.to_string() }
+        match failure {
+            WalFailure::DiskFull(full) => full.into(),
+            WalFailure::ReadOnly(reason) | WalFailure::Segment(reason) => {
+                Self::ReadOnly { reason: reason.to_string() }
+            }
+        }
+    }
+}
+
+impl From<DiskFull> for WriteError {
+    fn from(full: DiskFull) -> Self {
+        Self::DiskFull { free_bytes: full.free_bytes, reserve_bytes: full.reserve_bytes }
     }
 }
 
@@ -135,6 +168,8 @@ pub struct StorageStats {
     pub block_bytes: u64,
     /// Newest sample's time, if any.
     pub newest_ms: Option<i64>,
+    /// Files that are damaged; [`Storage::damage`] names them.
+    pub damaged_file_count: usize,
     /// Compactions since the start that came through.
     pub compactions_done: u64,
     /// Compactions since the start that failed.
@@ -171,6 +206,8 @@ pub struct Storage {
     /// Bytes of samples in all heads, those of running queries included.
     head_meter: Arc<AtomicUsize>,
     wal_dir: PathBuf,
+    disk: Arc<DiskWatch>,
+    damage: Arc<DamageList>,
     _lock: DirectoryLock,
 }
 
@@ -215,6 +252,9 @@ impl Storage {
         now_ms: i64,
     ) -> Result<(WriteReport, Commit), WriteError> {
         plan::check_shape(batch)?;
+        if let Some(full) = self.disk.full() {
+            return Err(full.into());
+        }
         self.check_head_bytes()?;
         let tenant = self.tenant(tenant);
         let epoch = self.epoch.read();
@@ -259,7 +299,9 @@ impl Storage {
     /// Returns an immutable view of one tenant's data.
     pub fn reader(&self, tenant: &TenantId) -> Snapshot {
         let found = self.tenants.read().get(tenant).cloned();
-        found.map_or_else(Tenant::empty_snapshot, |tenant| tenant.snapshot())
+        let mut snapshot = found.map_or_else(Tenant::empty_snapshot, |tenant| tenant.snapshot());
+        snapshot.damaged = self.damage.of_tenant(tenant);
+        snapshot
     }
 
     /// Returns facts for metrics and status pages.
@@ -268,6 +310,7 @@ impl Storage {
         let mut stats = StorageStats {
             wal_bytes: self.wal.epoch_bytes(),
             newest_ms: (newest_ms > i64::MIN).then_some(newest_ms),
+            damaged_file_count: self.damage.len(),
             compactions_done: self.counters.compactions_done.load(Ordering::Relaxed),
             compactions_failed: self.counters.compactions_failed.load(Ordering::Relaxed),
             compaction_input_bytes: self.counters.compaction_input_bytes.load(Ordering::Relaxed),
@@ -308,7 +351,13 @@ impl Storage {
 
     /// Why writes are refused, if they are.
     pub fn write_failure(&self) -> Option<WriteError> {
-        self.wal.failure().map(WriteError::from)
+        let full = || self.disk.full().map(WriteError::from);
+        self.wal.failure().map(WriteError::from).or_else(full)
+    }
+
+    /// Returns what of the data directory is damaged, by path. None of it is ever deleted or read over.
+    pub fn damage(&self) -> Vec<DamagedFile> {
+        self.damage.all()
     }
 
     fn tenant(&self, id: &TenantId) -> Arc<Tenant> {
@@ -340,4 +389,10 @@ impl Storage {
         let newest_ms = self.newest_ms.load(Ordering::Relaxed).max(now_ms);
         limits.retention_ms.map_or(i64::MIN, |retention_ms| newest_ms.saturating_sub(retention_ms))
     }
+}
+
+/// The text of an error with those of its causes.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

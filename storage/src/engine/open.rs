@@ -14,18 +14,20 @@ use super::counters::Counters;
 use super::maintain::Maintenance;
 use super::snapshot::remove_unfinished;
 use super::tenant::Tenant;
-use super::{Storage, StorageOptions};
+use super::{Storage, StorageOptions, with_sources};
 use crate::block::layout::{BlockRef, remove_unlisted};
 use crate::block::manifest::{Manifest, ManifestError, ManifestState};
 use crate::block::reader::BlockReader;
 use crate::block::tombstones::Tombstones;
 use crate::block::view::BlockView;
+use crate::damage::{DamageList, DamagedFile};
 use crate::fs::FileSystem;
 use crate::fs::disk::Disk;
 use crate::fs::lock::LockError;
+use crate::fs::space::DiskWatch;
 use crate::head::{HeadReplay, ReplayedTenant};
 use crate::model::TenantId;
-use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, replay};
+use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, list_aside, replay};
 
 /// Why the engine does not open.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +59,13 @@ pub enum OpenError {
 
 impl From<LockError> for OpenError {
     fn from(error: LockError) -> Self {
-        Self::Locked { reason: error.to_string() }
+        Self::Locked { reason: with_sources(&error) }
     }
 }
 
 impl From<ManifestError> for OpenError {
     fn from(error: ManifestError) -> Self {
-        Self::Manifest { reason: error.to_string() }
+        Self::Manifest { reason: with_sources(&error) }
     }
 }
 
@@ -108,14 +110,16 @@ impl Storage {
         for path in remove_unfinished(fs.as_ref(), data_dir).map_err(io_error("clean", data_dir))? {
             warn!(path = %path.display(), "removed a snapshot that was not finished");
         }
-        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed);
+        let damage = Arc::new(DamageList::default());
+        for path in list_aside(fs.as_ref(), &wal_dir).map_err(io_error("list", &wal_dir))? {
+            damage.add(wal_damage(path, "kept aside by an earlier start".to_owned()));
+        }
+        let mut blocks = open_blocks(fs.as_ref(), data_dir, &listed, &damage);
         delete_segments_below(fs.as_ref(), &wal_dir, listed.wal_floor)
             .map_err(io_error("clean", &wal_dir))?;
         let progress = &options.replay_progress;
         let (head, outcome) = HeadReplay::run(|head| {
-            replay(fs.as_ref(), &wal_dir, listed.wal_floor, progress, |tenant, record| {
-                head.apply(tenant, record)
-            })
+            replay(&fs, &wal_dir, listed.wal_floor, progress, |tenant, record| head.apply(tenant, record))
         });
         let outcome = outcome?;
         progress.finish();
@@ -126,9 +130,17 @@ impl Storage {
                 "WAL has samples of series that it does not name"
             );
         }
+        for (path, problem) in outcome.aside {
+            damage.add(wal_damage(path, problem));
+        }
+        let disk = Arc::new(DiskWatch::new(&fs, data_dir, options.disk_reserve_bytes));
+        disk.check();
         let tenants = restore_tenants(&options, &mut blocks, head);
-        let wal_options =
-            WalOptions { sync: options.wal_sync, segment_bytes_max: options.wal_segment_bytes_max };
+        let wal_options = WalOptions {
+            sync: options.wal_sync,
+            segment_bytes_max: options.wal_segment_bytes_max,
+            disk: Arc::clone(&disk),
+        };
         let wal = WalWriter::open(&fs, &wal_dir, outcome.next_sequence, outcome.valid_bytes, wal_options)
             .map_err(io_error("open the WAL in", &wal_dir))?;
         info!(
@@ -148,6 +160,8 @@ impl Storage {
                 manifest,
                 next_block_id: listed.next_id,
                 pending_wal_floor: None,
+                is_relog_due: false,
+                failed_full_ms: None,
                 unflushed_since_ms: None,
             }),
             compaction: Mutex::default(),
@@ -157,6 +171,8 @@ impl Storage {
             newest_ms: AtomicI64::new(i64::MIN),
             head_meter,
             wal_dir,
+            disk,
+            damage,
             options,
             _lock: lock,
         };
@@ -176,6 +192,10 @@ impl Storage {
             }
         }
     }
+}
+
+fn wal_damage(path: PathBuf, reason: String) -> DamagedFile {
+    DamagedFile { path, reason, tenant: None, range: None }
 }
 
 /// A seed nobody outside can guess, so that nobody can make two series collide on purpose.
@@ -210,15 +230,26 @@ fn open_blocks(
     fs: &dyn FileSystem,
     data_dir: &Path,
     listed: &ManifestState,
+    damage: &Arc<DamageList>,
 ) -> HashMap<TenantId, Vec<BlockView>> {
     let opened: Vec<Option<(TenantId, BlockView)>> = listed
         .blocks
         .par_iter()
-        .map(|block| match open_block(fs, data_dir, block, listed.tombstones.get(block).copied()) {
-            Ok(view) => Some((block.tenant.clone(), view)),
-            Err(damage) => {
-                error!(tenant = %block.tenant, block = block.id, %damage, "block is quarantined");
-                None
+        .map(|block| {
+            let tombstone_generation = listed.tombstones.get(block).copied();
+            match open_block(fs, data_dir, block, tombstone_generation, damage) {
+                Ok(view) => Some((block.tenant.clone(), view)),
+                Err(problem) => {
+                    let reason = with_sources(problem.as_ref());
+                    error!(tenant = %block.tenant, block = block.id, reason, "block is quarantined");
+                    damage.add(DamagedFile {
+                        path: block.path(data_dir),
+                        reason,
+                        tenant: Some(block.tenant.clone()),
+                        range: Some(block.day.range()),
+                    });
+                    None
+                }
             }
         })
         .collect();
@@ -235,8 +266,9 @@ fn open_block(
     data_dir: &Path,
     block: &BlockRef,
     tombstone_generation: Option<u64>,
+    damage: &Arc<DamageList>,
 ) -> Result<BlockView, Box<dyn std::error::Error + Send + Sync>> {
-    let reader = Arc::new(BlockReader::open(fs, &block.path(data_dir))?);
+    let reader = Arc::new(BlockReader::open_reporting(fs, &block.path(data_dir), damage)?);
     let tombstones = match tombstone_generation {
         None => None,
         Some(generation) => {

@@ -38,6 +38,9 @@ pub struct StorageOptions {
     pub wal_bytes_max: u64,
     /// Bytes after which the WAL begins a new segment file.
     pub wal_segment_bytes_max: u64,
+    /// Bytes of the disk that are kept free for flushes: with less, writes are refused. `None`: a twentieth of the
+    /// disk, at most 64 MiB.
+    pub disk_reserve_bytes: Option<u64>,
     /// Age of the oldest unflushed write at which the heads are flushed to blocks.
     pub head_age_ms_max: i64,
     /// Most bytes of block files of all tenants together; the oldest days go first. `None` = no limit.
@@ -58,6 +61,7 @@ impl StorageOptions {
             head_bytes_max: 128 << 20,
             wal_bytes_max: 512 << 20,
             wal_segment_bytes_max: 64 << 20,
+            disk_reserve_bytes: None,
             head_age_ms_max: 2 * 3_600_000,
             retention_bytes: None,
             compaction_bytes_per_second: 0,

@@ -4,7 +4,6 @@
 //! instead of ten.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,11 +17,6 @@ use crate::wal::{ChunkRecord, RecordBuilder};
 
 /// Runs at least this long are encoded before they are logged.
 const ENCODED_RUN_SAMPLE_COUNT_MIN: usize = 120;
-
-thread_local! {
-    /// PERF: encoders keep megabytes of scratch and hints about the last series.
-    pub(super) static CODEC: RefCell<Codec> = RefCell::default();
-}
 
 /// A record of chunks ends after so many bytes: a body of histograms may grow tenfold, and records have a limit.
 const RECORD_CHUNK_BYTES: usize = 64 << 20;
@@ -238,7 +232,7 @@ impl OwnedPlan {
         }
         let is_long = values.len() >= ENCODED_RUN_SAMPLE_COUNT_MIN && !self.repeated.contains(&series_ref);
         if is_long && timestamps_ms.is_sorted_by(|left, right| left < right) {
-            CODEC.with_borrow_mut(|codec| {
+            Codec::with(|codec| {
                 let chunk_count = values.len().div_ceil(CHUNK_SAMPLE_COUNT);
                 let chunk_samples = values.len().div_ceil(chunk_count);
                 for (times, values) in timestamps_ms.chunks(chunk_samples).zip(values.chunks(chunk_samples)) {

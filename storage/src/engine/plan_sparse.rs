@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::plan::{CODEC, TimeWindow, WritePlan};
+use super::plan::{TimeWindow, WritePlan};
 use crate::batch::{ExemplarSample, HistogramSample, RejectReason, Rejection, WriteBatch, WriteReport};
 use crate::chunk::histogram_run_length;
-use crate::head::{HISTOGRAM_CHUNK_SAMPLE_COUNT, Resolution};
+use crate::head::{Codec, HISTOGRAM_CHUNK_SAMPLE_COUNT, Resolution};
 use crate::model::{EXEMPLAR_LABEL_CHARS_MAX, Exemplar, Histogram};
 
 /// Accepted histograms of one series, of ascending time.
@@ -85,7 +85,7 @@ impl WritePlan<'_> {
         while start < run.rows.len() {
             let end = run.rows.len().min(start + HISTOGRAM_CHUNK_SAMPLE_COUNT);
             let end = start + histogram_run_length(&run.rows[start..end]);
-            let chunk = CODEC.with_borrow_mut(|codec| {
+            let chunk = Codec::with(|codec| {
                 codec.seal_histograms(&run.timestamps_ms[start..end], &run.rows[start..end])
             });
             self.chunks.push((series_refs[run.series_index], Arc::new(chunk)));

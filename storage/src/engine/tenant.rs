@@ -78,7 +78,12 @@ impl Tenant {
 
     /// The view of a tenant that does not exist.
     pub(super) fn empty_snapshot() -> Snapshot {
-        Snapshot { generations: Vec::new(), blocks: Arc::new([]), metadata: Arc::default() }
+        Snapshot {
+            generations: Vec::new(),
+            blocks: Arc::new([]),
+            metadata: Arc::default(),
+            damaged: Vec::new(),
+        }
     }
 
     /// The view of now.
@@ -86,12 +91,17 @@ impl Tenant {
         let metadata = Arc::clone(&self.metadata.lock());
         let state = self.state.read();
         let generations = state.frozen.iter().chain([&state.active]).cloned().collect();
-        Snapshot { generations, blocks: Arc::clone(&state.blocks), metadata }
+        Snapshot { generations, blocks: Arc::clone(&state.blocks), metadata, damaged: Vec::new() }
     }
 
     /// The generation that takes writes. The caller holds the epoch.
     pub(super) fn active(&self) -> Arc<Generation> {
         Arc::clone(&self.state.read().active)
+    }
+
+    /// Says that names have to be logged again. The caller holds the epoch for writing.
+    pub(super) fn begin_epoch(&self) {
+        self.active().table().begin_epoch();
     }
 
     /// Prepares a freeze: the series that the next generation begins with, if dead ones are to be left behind.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::lock::{DirectoryLock, LockError};
 use super::mapped::MappedFile;
+use super::space::Space;
 use super::{Entry, Existing, FileSystem, WritableFile, parent};
 
 /// The file system of the operating system.
@@ -79,6 +80,14 @@ impl FileSystem for Disk {
 
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
         MappedFile::of_file(&File::open(path)?)
+    }
+
+    fn space(&self, directory: &Path) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(directory)?;
+        Ok(Space {
+            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        })
     }
 
     fn lock(&self, directory: &Path) -> Result<DirectoryLock, LockError> {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::lock::{DirectoryLock, LockError};
 use super::mapped::{Guard, MappedFile};
+use super::space::Space;
 use super::{Entry, Existing, FileSystem, WritableFile};
 
 /// The calls that can fail.
@@ -29,11 +30,12 @@ pub(crate) enum Call {
     Write,
     SetLength,
     SyncFile,
+    Space,
 }
 
 impl Call {
     /// All of them.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::CreateDirectories,
         Self::List,
         Self::Read,
@@ -49,6 +51,7 @@ impl Call {
         Self::Write,
         Self::SetLength,
         Self::SyncFile,
+        Self::Space,
     ];
 }
 
@@ -196,6 +199,11 @@ impl FileSystem for FaultyFs {
         let (plan, path) = (Arc::clone(&self.plan), path.display().to_string());
         map.guard = Some(Guard(Box::new(move || plan.pass(Call::Populate, &path))));
         Ok(map)
+    }
+
+    fn space(&self, directory: &Path) -> io::Result<Space> {
+        self.plan.pass(Call::Space, &directory.display())?;
+        self.inner.space(directory)
     }
 
     fn lock(&self, directory: &Path) -> Result<DirectoryLock, LockError> {

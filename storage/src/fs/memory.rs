@@ -1,6 +1,6 @@
 //! A file system in memory, which can be full, and which writes down what is done to it.
 //!
-//! The log of [`MemoryFs::record`] is what crash images are built from: the disks that a power cut may leave.
+//! The log of [`MemoryFs::record`] is what [`super::crash`] builds the disks from that a power cut may leave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::lock::{DirectoryLock, LockError};
 use super::mapped::MappedFile;
+use super::space::Space;
 use super::{Entry, Existing, FileSystem, WritableFile, parent};
 
 /// Number of a file, whatever its names are.
@@ -146,9 +147,17 @@ impl MemoryFs {
         self.state.lock().capacity_bytes = capacity_bytes;
     }
 
-    /// Begins to write down what is done.
+    /// Begins to write down what is done, from a state that counts as durable.
     pub(crate) fn record(&self) {
-        self.state.lock().log = Some(Vec::new());
+        let mut state = self.state.lock();
+        let mut log: Vec<Event> = state.directories.iter().cloned().map(Event::Directory).collect();
+        for (path, id) in &state.names {
+            log.push(Event::Create(path.clone(), *id));
+            log.push(Event::Write(*id, 0, state.files[id].to_vec()));
+            log.push(Event::SyncFile(*id));
+        }
+        log.extend(state.directories.iter().cloned().map(Event::SyncDirectory));
+        state.log = Some(log);
     }
 
     /// Writes down a remark, if anything is written down.
@@ -161,17 +170,14 @@ impl MemoryFs {
         self.state.lock().log.clone().unwrap_or_default()
     }
 
-    /// A file system with these directories and files.
-    pub(crate) fn with(
+    /// A file system with these directories, names and files.
+    pub(super) fn with(
         directories: BTreeSet<PathBuf>,
-        files: impl IntoIterator<Item = (PathBuf, Arc<Vec<u8>>)>,
+        names: BTreeMap<PathBuf, FileId>,
+        files: HashMap<FileId, Arc<Vec<u8>>>,
     ) -> Self {
-        let mut state = State { directories, ..State::default() };
-        for (path, bytes) in files {
-            state.names.insert(path, state.next_id);
-            state.files.insert(state.next_id, bytes);
-            state.next_id += 1;
-        }
+        let next_id = files.keys().max().map_or(0, |id| id + 1);
+        let state = State { directories, names, files, next_id, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -182,12 +188,18 @@ impl MemoryFs {
     }
 
     /// Puts a file there, replacing what has that name.
-    pub(crate) fn put(&self, path: &Path, bytes: Vec<u8>) {
+    pub(crate) fn put(&self, path: &Path, bytes: impl Into<Arc<Vec<u8>>>) {
         let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
         state.names.insert(path.to_owned(), id);
-        state.files.insert(id, Arc::new(bytes));
+        state.files.insert(id, bytes.into());
+    }
+
+    /// All files with their bytes.
+    pub(crate) fn contents(&self) -> Vec<(PathBuf, Arc<Vec<u8>>)> {
+        let state = self.state.lock();
+        state.names.iter().map(|(path, id)| (path.clone(), Arc::clone(&state.files[id]))).collect()
     }
 
     /// All files with their lengths.
@@ -318,6 +330,11 @@ impl FileSystem for MemoryFs {
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
         let state = self.state.lock();
         Ok(MappedFile::of_bytes(Arc::clone(&state.files[&state.find(path)?])))
+    }
+
+    fn space(&self, _directory: &Path) -> io::Result<Space> {
+        let state = self.state.lock();
+        Ok(Space { total_bytes: state.capacity_bytes.unwrap_or(u64::MAX), free_bytes: state.free_bytes() })
     }
 
     fn lock(&self, _directory: &Path) -> Result<DirectoryLock, LockError> {

@@ -4,14 +4,17 @@
 //! break calls where no real disk lets them. Nothing else in this crate calls `std::fs`.
 //! Not here: any format. What the bytes mean is known to `wal` and `block`.
 
+#[cfg(test)]
+pub(crate) mod crash;
 pub(crate) mod disk;
 #[cfg(test)]
 pub(crate) mod faulty;
 pub(crate) mod lock;
 pub(crate) mod mapped;
 #[cfg(any(test, feature = "fuzzing"))]
-#[allow(dead_code, reason = "for crash images, which come next")]
+#[cfg_attr(not(test), allow(dead_code, reason = "the fuzz targets need no crash images"))]
 pub(crate) mod memory;
+pub(crate) mod space;
 pub(crate) mod temporary;
 #[cfg(test)]
 mod tests;
@@ -22,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use lock::{DirectoryLock, LockError};
 use mapped::MappedFile;
+use space::Space;
 
 /// What [`FileSystem::create`] does with a file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,9 @@ pub(crate) trait FileSystem: Debug + Send + Sync {
     /// Maps a whole file read-only. It must be complete: nobody writes to it any more.
     fn map(&self, path: &Path) -> io::Result<MappedFile>;
 
+    /// How much room there is on the file system of `directory`.
+    fn space(&self, directory: &Path) -> io::Result<Space>;
+
     /// Takes the data directory for this process alone.
     ///
     /// # Errors
@@ -144,6 +151,11 @@ pub(crate) fn list_or_empty(fs: &dyn FileSystem, directory: &Path) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         outcome => outcome,
     }
+}
+
+/// Returns whether a call failed because the disk has no room.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The directory that holds `path`.

@@ -40,19 +40,18 @@ impl<'a> SampleRuns<'a> {
 #[derive(Debug, Default)]
 struct Shard {
     series: Vec<SeriesBuffer>,
-    codec: Codec,
     histograms: HistogramShard,
 }
 
 impl Shard {
     /// The series at `local_index`, created empty if need be.
-    fn series_mut(&mut self, local_index: usize, grown: &mut isize) -> (&mut SeriesBuffer, &mut Codec) {
+    fn series_mut(&mut self, local_index: usize, grown: &mut isize) -> &mut SeriesBuffer {
         if local_index >= self.series.len() {
             let before = self.series.capacity();
             self.series.resize_with(local_index + 1, SeriesBuffer::default);
             *grown += ((self.series.capacity() - before) * SeriesBuffer::EMPTY_BYTES).cast_signed();
         }
-        (&mut self.series[local_index], &mut self.codec)
+        &mut self.series[local_index]
     }
 }
 
@@ -132,6 +131,16 @@ impl Generation {
     /// As [`Generation::append_samples`], for the series in the shards that `is_wanted` says. For replay by many
     /// threads, of which each has shards of its own.
     pub(crate) fn append_samples_of(&self, runs: &SampleRuns<'_>, is_wanted: impl Fn(usize) -> bool) {
+        let (grown, sample_count) = Codec::with(|codec| self.append_runs(runs, is_wanted, codec));
+        self.account(grown, sample_count);
+    }
+
+    fn append_runs(
+        &self,
+        runs: &SampleRuns<'_>,
+        is_wanted: impl Fn(usize) -> bool,
+        codec: &mut Codec,
+    ) -> (isize, usize) {
         let order = order_by_shard(runs.series_refs);
         let mut grown = 0;
         let mut sample_count = 0;
@@ -143,7 +152,7 @@ impl Generation {
             for (_, run_index) in same_shard {
                 let run_index = *run_index as usize;
                 let (_, local_index) = place(runs.series_refs[run_index]);
-                let (series, codec) = shard.series_mut(local_index, &mut grown);
+                let series = shard.series_mut(local_index, &mut grown);
                 let (timestamps_ms, values) = runs.run(run_index);
                 sample_count += values.len();
                 for (time_ms, value) in timestamps_ms.iter().zip(values) {
@@ -151,11 +160,16 @@ impl Generation {
                 }
             }
         }
-        self.account(grown, sample_count);
+        (grown, sample_count)
     }
 
     /// Appends encoded chunks, in order. The only way in for chunks, for live writes and for replay.
     pub(crate) fn append_chunks(&self, chunks: Vec<(u32, Arc<SealedChunk>)>) {
+        let (grown, sample_count) = Codec::with(|codec| self.append_chunks_with(chunks, codec));
+        self.account(grown, sample_count);
+    }
+
+    fn append_chunks_with(&self, chunks: Vec<(u32, Arc<SealedChunk>)>, codec: &mut Codec) -> (isize, usize) {
         let mut grown = 0;
         let mut sample_count = 0;
         for (series_ref, chunk) in chunks {
@@ -163,14 +177,13 @@ impl Generation {
             let mut shard = self.shards[shard_index].lock();
             sample_count += chunk.sample_count as usize;
             if is_histogram_chunk(&chunk.values) {
-                let Shard { codec, histograms, .. } = &mut *shard;
-                grown += histograms.append(local_index as u32, chunk, codec);
+                grown += shard.histograms.append(local_index as u32, chunk, codec);
                 continue;
             }
-            let (series, codec) = shard.series_mut(local_index, &mut grown);
+            let series = shard.series_mut(local_index, &mut grown);
             grown += series.append_chunk(chunk, codec);
         }
-        self.account(grown, sample_count);
+        (grown, sample_count)
     }
 
     /// Appends exemplars by series. The only way in for exemplars, for live writes and for replay.

@@ -17,6 +17,7 @@ mod late;
 mod mixed;
 mod replay;
 mod series;
+mod stream;
 mod table;
 
 pub(crate) use collect::Collector;
@@ -27,11 +28,10 @@ pub(crate) use late::sort_late;
 pub(crate) use mixed::MixedSamples;
 pub(crate) use replay::{HeadReplay, ReplayedTenant};
 pub(crate) use series::{Codec, HeadPieces, SealedChunk, decode_micro};
+pub(crate) use stream::decode_stream;
 pub(crate) use table::{Resolution, SeriesTable};
 
 /// Samples of a full chunk: the middle ground between size (longer is smaller) and the cost of short ranges.
 pub(crate) const CHUNK_SAMPLE_COUNT: usize = 480;
-/// Samples of the raw tail; a full tail becomes a micro-chunk.
-pub(crate) const TAIL_SAMPLE_COUNT: usize = 32;
 /// Locks that share the series of one generation.
 const SHARD_COUNT: usize = 16;

@@ -285,7 +285,7 @@ impl ReplayedTenant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::HeadPieces;
+    use crate::head::{HeadPieces, decode_stream};
     use crate::model::{LabelSet, TimeRange};
 
     fn view(runs: &[(u32, &[i64])]) -> SamplesView {
@@ -320,7 +320,9 @@ mod tests {
             let series_ref = table.insert([label_set(id)].iter())[0];
             let mut pieces = HeadPieces::default();
             tenant.generation.collect(series_ref, TimeRange::ALL, &mut pieces);
-            pieces.tail_timestamps_ms
+            let mut times_ms = Vec::new();
+            decode_stream(&pieces.stream, &mut times_ms, &mut Vec::new()).unwrap();
+            times_ms
         };
         assert_eq!(times_of("a"), [1, 2]);
         assert_eq!(times_of("b"), [5, 6, 7]);

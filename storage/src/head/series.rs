@@ -1,17 +1,19 @@
-//! The samples of one series in one generation: raw tail → micro-chunks → sealed chunks.
+//! The samples of one series in one generation: stream → micro-chunks → sealed chunks.
 //!
-//! In-order samples go to the tail (at most 32). A full tail is encoded and appended to `micro`; when `micro`
-//! holds a chunk's worth, it is re-encoded into one [`SealedChunk`]. Samples that are not newer than all before
+//! In-order samples go to a [`SampleStream`]. When it has too many bytes it is encoded and appended to `micro`; when
+//! both hold a chunk's worth, they are encoded into one [`SealedChunk`]. Samples that are not newer than all before
 //! go to [`super::late::LateSamples`].
-//! Invariants: `sealed`, then `micro`, then `tail` ascend strictly in time.
+//! Invariants: `sealed`, then `micro`, then `stream` ascend strictly in time.
 
 use std::borrow::Borrow;
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use super::CHUNK_SAMPLE_COUNT;
 use super::late::LateSamples;
-use super::{CHUNK_SAMPLE_COUNT, TAIL_SAMPLE_COUNT};
+use super::stream::{STREAM_BYTES_MAX, STREAM_STEP_BYTES_MAX, SampleStream, decode_stream};
 use crate::chunk::{ChunkDecoder, ChunkEncoder, ChunkError};
-use crate::coding::{Cursor, put_uvarint};
+use crate::coding::{Cursor, put_bytes, put_uvarint};
 use crate::model::{Histogram, TimeRange};
 
 /// An encoded run of ascending samples of one series. Shared with readers, never changed.
@@ -44,7 +46,7 @@ impl SealedChunk {
     }
 }
 
-/// Encoders, decoders and columns that the series of a shard share.
+/// Encoders, decoders and columns that all series of a thread share.
 #[derive(Debug, Default)]
 pub(crate) struct Codec {
     pub(crate) encoder: ChunkEncoder,
@@ -57,7 +59,17 @@ pub(crate) struct Codec {
     last_timestamps: Option<(Vec<i64>, Arc<[u8]>)>,
 }
 
+thread_local! {
+    /// PERF: encoders keep scratch memory and hints about the last series; a thread writes many series in turn.
+    static CODEC: RefCell<Codec> = RefCell::default();
+}
+
 impl Codec {
+    /// Lends the codec of this thread. Not to be nested.
+    pub(crate) fn with<T>(run: impl FnOnce(&mut Self) -> T) -> T {
+        CODEC.with_borrow_mut(run)
+    }
+
     /// Encodes ascending samples into a chunk.
     pub(crate) fn seal(&mut self, timestamps_ms: &[i64], values: &[f64]) -> SealedChunk {
         self.value_bytes.clear();
@@ -99,12 +111,69 @@ impl Codec {
     }
 }
 
-#[derive(Debug)]
-struct Tail {
-    base_ms: i64,
-    sample_count: usize,
-    offsets_ms: [u32; TAIL_SAMPLE_COUNT],
-    values: [f64; TAIL_SAMPLE_COUNT],
+/// Memory of the first micro-chunks; doubled as they grow, see [`SampleStream`] for why not by less.
+const MICRO_BYTES_MIN: usize = 128;
+
+/// The samples of a series that are in no chunk yet.
+#[derive(Debug, Default)]
+struct Open {
+    stream: SampleStream,
+    micro: Vec<u8>,
+    /// Newest sample in `micro`.
+    micro_newest_ms: i64,
+    /// Distance of the last two samples in `micro`; 0 = it has no two.
+    micro_distance_ms: u32,
+    micro_sample_count: u16,
+}
+
+impl Open {
+    fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + ALLOCATION_BYTES + self.stream.capacity() + self.micro.capacity()
+    }
+
+    fn sample_count(&self) -> usize {
+        self.stream.sample_count() + usize::from(self.micro_sample_count)
+    }
+
+    /// Encodes the stream and appends it to the micro-chunks.
+    fn seal_stream(&mut self, codec: &mut Codec) {
+        if self.stream.sample_count() == 0 {
+            return;
+        }
+        codec.timestamps_ms.clear();
+        codec.values.clear();
+        let decoded = decode_stream(self.stream.bytes(), &mut codec.timestamps_ms, &mut codec.values);
+        assert!(decoded.is_ok(), "a stream of the head does not decode: {decoded:?}");
+        self.stream.restart();
+        codec.timestamp_bytes.clear();
+        codec.value_bytes.clear();
+        // What goes on as before needs no timestamps.
+        let mut previous_ms = self.micro_newest_ms;
+        let mut goes_on = self.micro_distance_ms != 0;
+        for time_ms in &codec.timestamps_ms {
+            goes_on = goes_on && time_ms.wrapping_sub(previous_ms) == i64::from(self.micro_distance_ms);
+            previous_ms = *time_ms;
+        }
+        if !goes_on {
+            codec.encoder.encode_timestamps(&codec.timestamps_ms, &mut codec.timestamp_bytes);
+            self.micro_distance_ms = match codec.timestamps_ms[..] {
+                [.., before_ms, newest_ms] => {
+                    u32::try_from(newest_ms.wrapping_sub(before_ms)).unwrap_or_default()
+                }
+                _ => 0,
+            };
+        }
+        self.micro_newest_ms = previous_ms;
+        codec.encoder.encode_values(&codec.values, &mut codec.value_bytes);
+        let needed = self.micro.len() + codec.timestamp_bytes.len() + codec.value_bytes.len() + 6;
+        if self.micro.capacity() < needed {
+            self.micro.reserve_exact(needed.next_power_of_two().max(MICRO_BYTES_MIN) - self.micro.len());
+        }
+        put_uvarint(&mut self.micro, codec.values.len() as u64);
+        put_bytes(&mut self.micro, &codec.timestamp_bytes);
+        put_bytes(&mut self.micro, &codec.value_bytes);
+        self.micro_sample_count += codec.values.len() as u16;
+    }
 }
 
 /// What a reader copies out of a series while its shard is locked; decoded after.
@@ -114,10 +183,8 @@ pub(crate) struct HeadPieces {
     pub(crate) sealed: Vec<Arc<SealedChunk>>,
     /// Micro-chunks as stored, all newer than `sealed`.
     pub(crate) micro: Vec<u8>,
-    /// Times of the raw tail, newer than `micro`.
-    pub(crate) tail_timestamps_ms: Vec<i64>,
-    /// Values of the raw tail.
-    pub(crate) tail_values: Vec<f64>,
+    /// The stream, newer than `micro`.
+    pub(crate) stream: Vec<u8>,
     /// Chunks of late samples, later arrivals last; each wins over all before it.
     pub(crate) late_chunks: Vec<Arc<SealedChunk>>,
     /// Late samples not in a chunk yet, in order of arrival; these win over everything.
@@ -130,8 +197,7 @@ impl HeadPieces {
     pub(crate) fn clear(&mut self) {
         self.sealed.clear();
         self.micro.clear();
-        self.tail_timestamps_ms.clear();
-        self.tail_values.clear();
+        self.stream.clear();
         self.late_chunks.clear();
         self.late.clear();
         self.histograms.clear();
@@ -145,9 +211,7 @@ pub(crate) struct SeriesBuffer {
     /// Newest in-order sample; `i64::MIN` while empty.
     newest_ms: i64,
     sample_count: u32,
-    micro_sample_count: u32,
-    tail: Option<Box<Tail>>,
-    micro: Vec<u8>,
+    open: Option<Box<Open>>,
     sealed: Vec<Arc<SealedChunk>>,
     late: Option<Box<LateSamples>>,
 }
@@ -158,9 +222,7 @@ impl Default for SeriesBuffer {
             min_ms: i64::MAX,
             newest_ms: i64::MIN,
             sample_count: 0,
-            micro_sample_count: 0,
-            tail: None,
-            micro: Vec::new(),
+            open: None,
             sealed: Vec::new(),
             late: None,
         }
@@ -175,7 +237,7 @@ impl SeriesBuffer {
 
     /// How many chunks, the open one included.
     pub(crate) fn chunk_count(&self) -> usize {
-        self.sealed.len() + usize::from(self.micro_sample_count > 0 || self.tail.is_some())
+        self.sealed.len() + usize::from(self.open.is_some())
     }
 
     /// Times of the oldest and the newest sample.
@@ -195,37 +257,27 @@ impl SeriesBuffer {
             return self.append_late(time_ms, value, codec);
         }
         let mut grown = 0;
-        let offset_ms = match &self.tail {
-            Some(tail) if tail.sample_count > 0 => time_ms.wrapping_sub(tail.base_ms),
-            _ => 0,
-        };
-        // A tail that cannot express the distance is sealed early.
-        if !(0..=i64::from(u32::MAX)).contains(&offset_ms) {
-            grown += self.seal_tail(codec);
-        }
-        let tail = self.tail.get_or_insert_with(|| {
-            grown += (size_of::<Tail>() + ALLOCATION_BYTES).cast_signed();
-            Box::new(Tail {
-                base_ms: time_ms,
-                sample_count: 0,
-                offsets_ms: [0; TAIL_SAMPLE_COUNT],
-                values: [0.0; TAIL_SAMPLE_COUNT],
-            })
+        let open = self.open.get_or_insert_with(|| {
+            grown += (size_of::<Open>() + ALLOCATION_BYTES).cast_signed();
+            Box::default()
         });
-        if tail.sample_count == 0 {
-            tail.base_ms = time_ms;
+        let before = open.memory_bytes();
+        let distance_ms = u32::try_from(time_ms.wrapping_sub(self.newest_ms));
+        if distance_ms.is_err() {
+            // A stream cannot express the distance.
+            open.seal_stream(codec);
         }
-        tail.offsets_ms[tail.sample_count] = time_ms.wrapping_sub(tail.base_ms) as u32;
-        tail.values[tail.sample_count] = value;
-        tail.sample_count += 1;
-        let is_full = tail.sample_count == TAIL_SAMPLE_COUNT;
+        open.stream.push(time_ms, distance_ms.unwrap_or_default(), value);
         self.min_ms = self.min_ms.min(time_ms);
         self.newest_ms = time_ms;
         self.sample_count += 1;
-        if is_full {
-            grown += self.seal_tail(codec);
+        if open.sample_count() >= CHUNK_SAMPLE_COUNT {
+            return grown + open.memory_bytes().cast_signed() - before.cast_signed() + self.seal_open(codec);
         }
-        grown
+        if open.stream.bytes().len() > STREAM_BYTES_MAX - STREAM_STEP_BYTES_MAX {
+            open.seal_stream(codec);
+        }
+        grown + open.memory_bytes().cast_signed() - before.cast_signed()
     }
 
     /// Takes a chunk that was encoded outside; returns by how many bytes the memory grew.
@@ -234,23 +286,26 @@ impl SeriesBuffer {
         self.sample_count += chunk.sample_count;
         self.min_ms = self.min_ms.min(chunk.min_ms);
         if chunk.min_ms > self.newest_ms {
-            grown += self.seal_tail(codec) + self.seal_micro(codec);
+            grown += self.seal_open(codec);
             self.newest_ms = chunk.max_ms;
-            self.sealed.push(chunk);
+            self.push_sealed(chunk);
         } else {
             let late = self.late.get_or_insert_default();
             grown += late.seal(codec);
-            self.newest_ms = self.newest_ms.max(chunk.max_ms);
-            late.push_chunk(chunk);
+            if chunk.max_ms > self.newest_ms {
+                // The stream counts from the newest sample.
+                grown += self.seal_open(codec);
+                self.newest_ms = chunk.max_ms;
+            }
+            self.late.get_or_insert_default().push_chunk(chunk);
         }
         grown
     }
 
     fn append_late(&mut self, time_ms: i64, value: f64, codec: &mut Codec) -> isize {
         if time_ms == self.newest_ms
-            && let Some(tail) = self.tail.as_ref().filter(|tail| tail.sample_count > 0)
-            && tail.base_ms.wrapping_add(i64::from(tail.offsets_ms[tail.sample_count - 1])) == time_ms
-            && tail.values[tail.sample_count - 1].to_bits() == value.to_bits()
+            && let Some(newest) = self.open.as_ref().and_then(|open| open.stream.last_value())
+            && newest.to_bits() == value.to_bits()
             && self.late.as_ref().is_none_or(|late| late.newest_ms() < time_ms)
         {
             // An identical repeat changes nothing, unless another value came between.
@@ -261,58 +316,34 @@ impl SeriesBuffer {
         self.late.get_or_insert_default().append(time_ms, value, codec)
     }
 
-    /// Encodes the tail and appends it to the micro-chunks.
-    fn seal_tail(&mut self, codec: &mut Codec) -> isize {
-        let Some(tail) = self.tail.as_mut().filter(|tail| tail.sample_count > 0) else { return 0 };
-        let before = self.micro.capacity();
-        codec.timestamps_ms.clear();
-        let offsets_ms = &tail.offsets_ms[..tail.sample_count];
-        codec
-            .timestamps_ms
-            .extend(offsets_ms.iter().map(|offset| tail.base_ms.wrapping_add(i64::from(*offset))));
-        codec.timestamp_bytes.clear();
-        codec.value_bytes.clear();
-        codec.encoder.encode_timestamps(&codec.timestamps_ms, &mut codec.timestamp_bytes);
-        codec.encoder.encode_values(&tail.values[..tail.sample_count], &mut codec.value_bytes);
-        let needed = codec.timestamp_bytes.len() + codec.value_bytes.len() + 6;
-        if self.micro.capacity() - self.micro.len() < needed {
-            // PERF: grows by a third instead of doubling; at 100 000 series the slack is what counts.
-            self.micro.reserve_exact(needed.max(self.micro.capacity() / 3));
-        }
-        self.micro.push(tail.sample_count as u8);
-        put_uvarint(&mut self.micro, codec.timestamp_bytes.len() as u64);
-        self.micro.extend_from_slice(&codec.timestamp_bytes);
-        put_uvarint(&mut self.micro, codec.value_bytes.len() as u64);
-        self.micro.extend_from_slice(&codec.value_bytes);
-        self.micro_sample_count += tail.sample_count as u32;
-        tail.sample_count = 0;
-        let mut grown = self.micro.capacity().cast_signed() - before.cast_signed();
-        if self.micro_sample_count as usize > CHUNK_SAMPLE_COUNT - TAIL_SAMPLE_COUNT {
-            grown += self.seal_micro(codec);
-        }
-        grown
-    }
-
-    /// Re-encodes the micro-chunks into one sealed chunk.
-    fn seal_micro(&mut self, codec: &mut Codec) -> isize {
-        if self.micro_sample_count == 0 {
-            return 0;
+    /// Encodes what is in no chunk yet into one; returns by how many bytes the memory grew.
+    fn seal_open(&mut self, codec: &mut Codec) -> isize {
+        let Some(open) = self.open.take() else { return 0 };
+        let freed = open.memory_bytes();
+        if open.sample_count() == 0 {
+            return -freed.cast_signed();
         }
         let mut timestamps_ms = std::mem::take(&mut codec.timestamps_ms);
         let mut values = std::mem::take(&mut codec.values);
         timestamps_ms.clear();
         values.clear();
-        let decoded = decode_micro(&self.micro, &mut codec.decoder, &mut timestamps_ms, &mut values);
+        let decoded = decode_micro(&open.micro, &mut codec.decoder, &mut timestamps_ms, &mut values)
+            .and_then(|()| Ok(decode_stream(open.stream.bytes(), &mut timestamps_ms, &mut values)?));
         assert!(decoded.is_ok(), "a micro-chunk of the head does not decode: {decoded:?}");
         let chunk = codec.seal(&timestamps_ms, &values);
         codec.timestamps_ms = timestamps_ms;
         codec.values = values;
-        let grown = chunk.memory_bytes().cast_signed();
-        self.sealed.push(Arc::new(chunk));
-        // The capacity is kept: the next micro-chunks of the series need as much.
-        self.micro.clear();
-        self.micro_sample_count = 0;
-        grown
+        let grown = chunk.memory_bytes();
+        self.push_sealed(Arc::new(chunk));
+        grown.cast_signed() - freed.cast_signed()
+    }
+
+    fn push_sealed(&mut self, chunk: Arc<SealedChunk>) {
+        if self.sealed.len() == self.sealed.capacity() {
+            // PERF: most series have one or two between flushes; a vector would begin with room for four.
+            self.sealed.reserve_exact(self.sealed.len() / 2 + 1);
+        }
+        self.sealed.push(chunk);
     }
 
     /// Copies what touches `range` into `pieces` (not cleared here).
@@ -321,14 +352,9 @@ impl SeriesBuffer {
             return;
         }
         pieces.sealed.extend(self.sealed.iter().filter(|chunk| chunk.touches(range)).cloned());
-        if self.micro_sample_count > 0 {
-            pieces.micro.extend_from_slice(&self.micro);
-        }
-        if let Some(tail) = &self.tail {
-            let offsets_ms = &tail.offsets_ms[..tail.sample_count];
-            let times_ms = offsets_ms.iter().map(|offset| tail.base_ms.wrapping_add(i64::from(*offset)));
-            pieces.tail_timestamps_ms.extend(times_ms);
-            pieces.tail_values.extend_from_slice(&tail.values[..tail.sample_count]);
+        if let Some(open) = &self.open {
+            pieces.micro.extend_from_slice(&open.micro);
+            pieces.stream.extend_from_slice(open.stream.bytes());
         }
         if let Some(late) = &self.late {
             late.collect(range, pieces);
@@ -342,17 +368,33 @@ impl SeriesBuffer {
 /// Decodes micro-chunks, appending to both columns.
 ///
 /// # Errors
-/// [`ChunkError`] if the bytes are not what `seal_tail` wrote.
+/// [`ChunkError`] if the bytes are not what `seal_stream` wrote.
 pub(crate) fn decode_micro(
     micro: &[u8],
     decoder: &mut ChunkDecoder,
     timestamps_ms: &mut Vec<i64>,
     values: &mut Vec<f64>,
 ) -> Result<(), ChunkError> {
+    let start = timestamps_ms.len();
     let mut cursor = Cursor::new(micro);
     while !cursor.is_at_end() {
-        let sample_count = usize::from(cursor.u8()?);
-        decoder.decode_timestamps(cursor.bytes()?, sample_count, timestamps_ms)?;
+        let sample_count = cursor.uvarint()?;
+        if sample_count > CHUNK_SAMPLE_COUNT as u64 {
+            return Err(cursor.error("impossible sample count").into());
+        }
+        let sample_count = sample_count as usize;
+        let timestamps = cursor.bytes()?;
+        if timestamps.is_empty() {
+            let [.., before_ms, newest_ms] = timestamps_ms[start..] else {
+                return Err(cursor.error("no timestamps to go on from").into());
+            };
+            let distance_ms = newest_ms.wrapping_sub(before_ms);
+            let times_ms = (1..=sample_count as i64)
+                .map(|index| newest_ms.wrapping_add(distance_ms.wrapping_mul(index)));
+            timestamps_ms.extend(times_ms);
+        } else {
+            decoder.decode_timestamps(timestamps, sample_count, timestamps_ms)?;
+        }
         decoder.decode_values(cursor.bytes()?, sample_count, values)?;
     }
     Ok(())

@@ -136,7 +136,7 @@ pub(crate) fn wal(
     mut visit: impl FnMut(usize, u32, Record<'_>),
 ) -> Result<WalAnswer, String> {
     let directory = Path::new(DATA_DIR).join("wal");
-    let fs = alone(&directory.join("0000000000000001.wal"), bytes);
+    let fs: Arc<dyn FileSystem> = Arc::new(alone(&directory.join("0000000000000001.wal"), bytes));
     let mut number = 0;
     let first = replay(&fs, &directory, 0, &ReplayProgress::default(), |tenant, record| {
         visit(number, tenant, record);

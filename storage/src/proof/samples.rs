@@ -190,6 +190,9 @@ pub(crate) fn longest_file(fs: &MemoryFs, ending: &str) -> Option<(PathBuf, Vec<
 
 /// A file system with one file.
 pub(crate) fn alone(path: &Path, bytes: Vec<u8>) -> MemoryFs {
-    let directories = path.ancestors().skip(1).map(Path::to_owned).collect();
-    MemoryFs::with(directories, [(path.to_owned(), Arc::new(bytes))])
+    let fs = MemoryFs::default();
+    let made = fs.create_directories(crate::fs::parent(path));
+    debug_assert!(made.is_ok(), "{made:?}");
+    fs.put(path, bytes);
+    fs
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{ChunkDecoder, ChunkError};
-use crate::head::{HeadPieces, SealedChunk, decode_micro, sort_late};
+use crate::head::{HeadPieces, SealedChunk, decode_micro, decode_stream, sort_late};
 use crate::model::Histogram;
 
 /// Decodes everything in `pieces`, appending ascending samples to both columns.
@@ -21,8 +21,7 @@ pub(crate) fn decode_pieces(
         decode_chunk(chunk, decoder, timestamps_ms, values)?;
     }
     decode_micro(&pieces.micro, decoder, timestamps_ms, values)?;
-    timestamps_ms.extend_from_slice(&pieces.tail_timestamps_ms);
-    values.extend_from_slice(&pieces.tail_values);
+    decode_stream(&pieces.stream, timestamps_ms, values)?;
     for chunk in &pieces.late_chunks {
         let middle = timestamps_ms.len();
         decode_chunk(chunk, decoder, timestamps_ms, values)?;

@@ -244,23 +244,17 @@ impl RecordBuilder {
     }
 }
 
-/// Takes the next frame off `cursor`: `None` at a clean end (no bytes, or only zeros).
+/// Takes the next frame off `cursor`: `None` at a clean end (no bytes, or a zero length).
 ///
 /// # Errors
-/// [`CodingError`] if the frame is torn, its checksum differs, or its length is zero and more follows: a length of one
-/// bit becomes zero when that bit flips.
+/// [`CodingError`] if the frame is torn or its checksum differs.
 pub(super) fn next_frame<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, CodingError> {
     if cursor.is_at_end() {
         return Ok(None);
     }
     let length = cursor.u32()? as usize;
     if length == 0 {
-        let rest = cursor.clone().take(cursor.remaining())?;
-        return if rest.iter().all(|byte| *byte == 0) {
-            Ok(None)
-        } else {
-            Err(cursor.error("a length of zero is followed by more"))
-        };
+        return Ok(None);
     }
     if !(RECORD_HEADER_BYTES..=RECORD_BYTES_MAX).contains(&length) {
         return Err(cursor.error("impossible record length"));
@@ -274,6 +268,11 @@ pub(super) fn next_frame<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>
 }
 
 impl<'a> Record<'a> {
+    /// Whether a record's first byte may be `kind`, now or in a later version.
+    pub(super) fn is_type(kind: u8) -> bool {
+        (1..32).contains(&kind)
+    }
+
     /// Decodes the body of a frame into the tenant's number and the record.
     ///
     /// # Errors

@@ -102,13 +102,3 @@ proptest! {
         let _outcome = Record::decode(&framed);
     }
 }
-
-#[test]
-fn a_length_of_zero_ends_the_log_only_before_zeros() {
-    let mut cursor = Cursor::new(&[0; 40]);
-    assert!(matches!(next_frame(&mut cursor), Ok(None)));
-    let mut bytes = [0; 40];
-    bytes[39] = 1;
-    assert!(next_frame(&mut Cursor::new(&bytes)).is_err());
-    assert!(next_frame(&mut Cursor::new(&bytes[..3])).is_err());
-}

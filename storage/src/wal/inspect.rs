@@ -3,14 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::format::{FRAME_HEADER_BYTES, Record, next_frame};
-use super::reader::replay_segment;
+use super::format::Record;
+use super::reader::{SegmentEnd, holds_record, replay_segment};
 use super::segment::list_segments;
-use crate::coding::{CodingError, Cursor};
 use crate::fs::FileSystem;
-
-/// Bytes behind damage that are checksummed in search of whole records.
-const SEARCHED_BYTES_MAX: usize = 64 << 20;
 
 /// What was found in one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +22,7 @@ pub(crate) struct InspectedSegment {
     /// Whole records.
     pub(crate) record_count: u64,
     /// What ended the segment before its end, if anything.
-    pub(crate) damage: Option<CodingError>,
+    pub(crate) damage: Option<&'static str>,
     /// Whether whole records lie behind the damage: a crash tears only the end.
     pub(crate) has_records_behind: bool,
 }
@@ -42,7 +38,9 @@ pub(crate) fn inspect(
     mut visit: impl FnMut(&Path, u32, Record<'_>),
 ) -> io::Result<Vec<InspectedSegment>> {
     let mut inspected = Vec::new();
-    for (sequence, path) in list_segments(fs, directory)? {
+    let segments = list_segments(fs, directory)?;
+    let newest = segments.last().map(|(sequence, _)| *sequence);
+    for (sequence, path) in segments {
         let bytes = fs.read(&path)?;
         let mut record_count = 0;
         let mut apply = |tenant: u32, record: Record<'_>| {
@@ -50,9 +48,11 @@ pub(crate) fn inspect(
                 visit(&path, tenant, record);
             }
         };
-        let (valid_bytes, damage) = replay_segment(&bytes, sequence, &mut record_count, &mut apply);
-        let has_records_behind = damage.is_some()
-            && has_whole_record(bytes.get(valid_bytes.saturating_add(1)..).unwrap_or_default());
+        let is_newest = Some(sequence) == newest;
+        let SegmentEnd { valid_bytes, problem: damage } =
+            replay_segment(&bytes, sequence, is_newest, &mut record_count, &mut apply);
+        let has_records_behind =
+            damage.is_some() && holds_record(bytes.get(valid_bytes..).unwrap_or_default());
         inspected.push(InspectedSegment {
             sequence,
             path,
@@ -64,25 +64,4 @@ pub(crate) fn inspect(
         });
     }
     Ok(inspected)
-}
-
-/// Searches for a whole record at every byte.
-fn has_whole_record(bytes: &[u8]) -> bool {
-    let mut left_bytes = SEARCHED_BYTES_MAX;
-    for start in 0..bytes.len().saturating_sub(FRAME_HEADER_BYTES) {
-        let rest = bytes.get(start..).unwrap_or_default();
-        let length = Cursor::new(rest).u32().unwrap_or(0) as usize;
-        if length == 0 || length > rest.len() {
-            continue;
-        }
-        // Checksums of many long spans would take for ever; a search that gives up finds fewer.
-        let Some(left) = left_bytes.checked_sub(length) else { continue };
-        left_bytes = left;
-        if let Ok(Some(body)) = next_frame(&mut Cursor::new(rest))
-            && Record::decode(body).is_ok()
-        {
-            return true;
-        }
-    }
-    false
 }

@@ -8,6 +8,7 @@
 //!
 //! Format: docs/format/wal.md
 
+mod failure;
 mod format;
 mod inspect;
 mod progress;
@@ -15,12 +16,13 @@ mod reader;
 mod segment;
 mod writer;
 
+pub(crate) use failure::WalFailure;
 pub(crate) use format::{ChunkRecord, Record, RecordBuilder, SamplesView, SeriesRecord};
 pub(crate) use inspect::{InspectedSegment, inspect};
 pub use progress::{ReplayProgress, ReplayState};
 pub(crate) use reader::{ReplayError, replay};
-pub(crate) use segment::{delete_segments_below, write_segment};
-pub(crate) use writer::{Lsn, WalFailure, WalOptions, WalWriter};
+pub(crate) use segment::{delete_segments_below, list_aside, write_segment};
+pub(crate) use writer::{Lsn, WalOptions, WalWriter};
 
 #[cfg(test)]
 mod format_tests;

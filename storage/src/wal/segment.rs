@@ -7,6 +7,8 @@ use super::format::{SEGMENT_HEADER_BYTES, segment_header};
 use crate::fs::{Existing, FileSystem, WritableFile};
 
 const SUFFIX: &str = ".wal";
+/// Ending of files that are kept aside because of damage.
+const ASIDE_SUFFIX: &str = ".corrupt";
 
 /// Path of segment `sequence`.
 pub(super) fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
@@ -27,6 +29,31 @@ pub(super) fn list_segments(fs: &dyn FileSystem, directory: &Path) -> io::Result
     Ok(segments)
 }
 
+/// Lists what was kept aside because of damage, sorted.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn list_aside(fs: &dyn FileSystem, directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let is_aside =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(ASIDE_SUFFIX));
+    let mut aside: Vec<PathBuf> =
+        fs.list(directory)?.into_iter().map(|entry| entry.path).filter(is_aside).collect();
+    aside.sort();
+    Ok(aside)
+}
+
+/// A name under which a damaged segment can be kept aside: none that is taken.
+pub(super) fn free_aside_path(fs: &dyn FileSystem, segment: &Path) -> PathBuf {
+    let named = |text: String| {
+        let mut name = segment.as_os_str().to_owned();
+        name.push(text);
+        PathBuf::from(name)
+    };
+    let numbered = (2_u32..).map(|number| named(format!(".{number}{ASIDE_SUFFIX}")));
+    let mut names = [named(ASIDE_SUFFIX.to_owned())].into_iter().chain(numbered);
+    names.find(|path| fs.length_bytes(path).is_err()).unwrap_or_else(|| named(ASIDE_SUFFIX.to_owned()))
+}
+
 /// A segment that takes records.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -36,20 +63,33 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Creates segment `sequence` with its header, durable together with its name.
+    /// Creates segment `sequence` with its header, durable together with its name. What an earlier try has left under
+    /// that name goes away.
     pub(super) fn create(fs: &dyn FileSystem, directory: &Path, sequence: u64) -> io::Result<Self> {
-        let file = fs.create(&segment_path(directory, sequence), Existing::Refuse)?;
+        let path = segment_path(directory, sequence);
+        let file = match fs.create(&path, Existing::Refuse) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs.remove(&path)?;
+                fs.create(&path, Existing::Refuse)?
+            }
+            outcome => outcome?,
+        };
         file.write_all_at(&segment_header(sequence), 0)?;
         file.sync_data()?;
         fs.sync_directory(directory)?;
         Ok(Self { file, length_bytes: SEGMENT_HEADER_BYTES as u64 })
     }
 
-    /// Appends whole records, not durably.
+    /// Appends whole records, not durably. After an error nothing may be appended before [`Segment::cut_back`].
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         self.file.write_all_at(records, self.length_bytes)?;
         self.length_bytes += records.len() as u64;
         Ok(())
+    }
+
+    /// Cuts off what a failed append has left.
+    pub(super) fn cut_back(&self) -> io::Result<()> {
+        self.file.set_length(self.length_bytes)
     }
 
     /// Makes the records durable.

@@ -2,21 +2,26 @@
 //!
 //! Data in: framed records ([`super::RecordBuilder`]). Data out: segments, and for every append a moment at which
 //! it is durable. One `fdatasync` serves all appends that came in while the one before was running.
-//! Invariants: the log's order is the order of [`WalWriter::append`]; after a failed write or sync nothing is
-//! acknowledged any more and nothing is written after the damage.
+//! Invariants: the log's order is the order of [`WalWriter::append`]; what was dropped is never acknowledged.
+//!
+//! After a failed sync nobody knows what is on disk: the segment is sealed, nothing is appended until a restart. After
+//! a write for which the disk had no room the segment is cut back and everything that waits is dropped; appends are
+//! refused until [`WalWriter::resume`], as later records may build on dropped ones.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tracing::error;
+use tracing::{error, warn};
 
+use super::failure::{LostStretches, WalFailure};
 use super::segment::Segment;
 use crate::engine::WalSync;
-use crate::fs::FileSystem;
+use crate::fs::space::DiskWatch;
+use crate::fs::{FileSystem, is_disk_full};
 
 /// Bytes that may wait for the disk before appends wait, too.
 const PENDING_BYTES_MAX: usize = 128 << 20;
@@ -24,12 +29,14 @@ const PENDING_BYTES_MAX: usize = 128 << 20;
 const SPARE_BYTES_MAX: usize = 8 << 20;
 
 /// How the log is written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct WalOptions {
     /// When appends count as durable.
     pub(crate) sync: WalSync,
     /// Bytes after which the next write opens a new segment.
     pub(crate) segment_bytes_max: u64,
+    /// Is told when the disk has no room.
+    pub(crate) disk: Arc<DiskWatch>,
 }
 
 /// Position in the log: bytes appended since the process started.
@@ -38,14 +45,6 @@ pub(crate) struct Lsn(u64);
 
 /// Called once with the outcome of an append.
 pub(crate) type DurableCallback = Box<dyn FnOnce(Result<(), WalFailure>) + Send>;
-
-/// The WAL does not work any more.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub(crate) struct WalFailure {
-    /// What went wrong first.
-    pub(crate) reason: Arc<str>,
-}
 
 /// Appends records and makes them durable.
 #[derive(Debug)]
@@ -68,20 +67,29 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// What the thread is asked for beside writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// Begin a segment and with it an epoch.
+    Rotate,
+    /// Take appends again.
+    Resume,
+}
+
 #[derive(Default)]
 struct State {
     /// Appended, not yet taken by the thread.
     pending: Vec<u8>,
     /// Bytes appended ever.
     appended: u64,
-    /// Bytes that count as durable.
+    /// Bytes up to which everything that was not lost is durable.
     durable: u64,
+    lost: LostStretches,
     /// Callbacks with the position they wait for.
     callbacks: Vec<(u64, DurableCallback)>,
-    /// Whether somebody waits for a new segment.
-    is_rotation_wanted: bool,
-    /// Sequence number of the open segment.
-    sequence: u64,
+    request: Option<Request>,
+    /// The answer to the last request: the sequence number of the open segment.
+    answer: Option<Result<u64, WalFailure>>,
     /// Bytes in all segments since the last rotation.
     epoch_bytes: u64,
     failure: Option<WalFailure>,
@@ -92,10 +100,19 @@ impl State {
     fn check(&self) -> Result<(), WalFailure> {
         self.failure.clone().map_or(Ok(()), Err)
     }
+
+    /// The outcome of an append, if it is known.
+    fn outcome(&self, lsn: Lsn) -> Option<Result<(), WalFailure>> {
+        match self.lost.reason(lsn.0) {
+            Some(failure) => Some(Err(failure)),
+            None => (self.durable >= lsn.0).then_some(Ok(())),
+        }
+    }
 }
 
 impl WalWriter {
-    /// Opens a new segment `sequence` and starts the WAL's thread. `epoch_bytes`: what older segments hold.
+    /// Opens a new segment `sequence` and starts the WAL's thread. `epoch_bytes`: what older segments hold. On a full
+    /// disk there is no segment yet: appends are refused until [`WalWriter::resume`].
     ///
     /// # Errors
     /// What the system says when it creates the segment or the thread.
@@ -106,14 +123,22 @@ impl WalWriter {
         epoch_bytes: u64,
         options: WalOptions,
     ) -> io::Result<Self> {
-        let segment = Segment::create(fs.as_ref(), directory, sequence)?;
-        let state = State { sequence, epoch_bytes, ..State::default() };
+        let mut state = State { epoch_bytes, ..State::default() };
+        let segment = match Segment::create(fs.as_ref(), directory, sequence) {
+            Err(error) if is_disk_full(&error) => {
+                state.failure = Some(WalFailure::DiskFull(options.disk.refused()));
+                None
+            }
+            outcome => Some(outcome?),
+        };
         let shared =
             Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), progress: Condvar::new() });
         let mut thread = WriterThread {
             shared: Arc::clone(&shared),
             fs: Arc::clone(fs),
             directory: directory.to_owned(),
+            next_sequence: if segment.is_some() { sequence + 1 } else { sequence },
+            full_at_bytes: options.segment_bytes_max,
             segment,
             options,
             unsynced_since: None,
@@ -146,42 +171,58 @@ impl WalWriter {
     /// [`WalFailure`] if that will not happen.
     pub(crate) fn wait(&self, lsn: Lsn) -> Result<(), WalFailure> {
         let mut state = self.shared.state.lock();
-        while state.durable < lsn.0 {
-            state.check()?;
+        loop {
+            if let Some(outcome) = state.outcome(lsn) {
+                return outcome;
+            }
             self.shared.progress.wait(&mut state);
         }
-        Ok(())
     }
 
     /// Calls `callback` once `lsn` is durable or never will be.
     pub(crate) fn on_durable(&self, lsn: Lsn, callback: DurableCallback) {
         let mut state = self.shared.state.lock();
-        if state.durable >= lsn.0 {
-            drop(state);
-            callback(Ok(()));
-        } else if let Err(failure) = state.check() {
-            drop(state);
-            callback(Err(failure));
-        } else {
-            state.callbacks.push((lsn.0, callback));
+        match state.outcome(lsn) {
+            Some(outcome) => {
+                drop(state);
+                callback(outcome);
+            }
+            None => state.callbacks.push((lsn.0, callback)),
         }
     }
 
-    /// Makes everything durable, opens a new segment and returns its sequence number: a new epoch begins.
-    /// The caller makes sure that nobody appends meanwhile.
+    /// Makes everything durable, opens a new segment and returns its sequence number: a new epoch begins, in which
+    /// appends are taken even if the disk was full before. The caller makes sure that nobody appends meanwhile.
     ///
     /// # Errors
-    /// [`WalFailure`].
+    /// [`WalFailure`]; unless it is [`WalFailure::ReadOnly`], everything is as it was.
     pub(crate) fn rotate(&self) -> Result<u64, WalFailure> {
+        self.ask(Request::Rotate)
+    }
+
+    /// Takes appends again after the disk was full. The caller makes sure that nobody appends meanwhile, and that
+    /// from now on everything is named again that records refer to: names may be among what was dropped.
+    ///
+    /// # Errors
+    /// [`WalFailure`], if the disk is still full or the WAL does not work any more.
+    pub(crate) fn resume(&self) -> Result<(), WalFailure> {
+        self.ask(Request::Resume).map(|_sequence| ())
+    }
+
+    fn ask(&self, request: Request) -> Result<u64, WalFailure> {
         let mut state = self.shared.state.lock();
-        state.check()?;
-        state.is_rotation_wanted = true;
+        state.request = Some(request);
+        state.answer = None;
         self.shared.work.notify_one();
-        while state.is_rotation_wanted {
-            state.check()?;
+        loop {
+            if let Some(answer) = state.answer.take() {
+                return answer;
+            }
+            if let Some(failure @ WalFailure::ReadOnly(_)) = &state.failure {
+                return Err(failure.clone());
+            }
             self.shared.progress.wait(&mut state);
         }
-        Ok(state.sequence)
     }
 
     /// Bytes in the log since the last rotation.
@@ -212,7 +253,11 @@ struct WriterThread {
     shared: Arc<Shared>,
     fs: Arc<dyn FileSystem>,
     directory: PathBuf,
-    segment: Segment,
+    /// `None` while the disk is too full for one.
+    segment: Option<Segment>,
+    next_sequence: u64,
+    /// Length of the segment at which the next one is begun.
+    full_at_bytes: u64,
     options: WalOptions,
     /// Since when written bytes wait for a sync in interval mode.
     unsynced_since: Option<Instant>,
@@ -222,7 +267,7 @@ struct WriterThread {
 struct Turn {
     bytes: Vec<u8>,
     appended: u64,
-    is_rotation_wanted: bool,
+    request: Option<Request>,
     is_closing: bool,
 }
 
@@ -231,11 +276,18 @@ impl WriterThread {
         let mut spare = Vec::new();
         loop {
             let turn = self.take_turn(spare);
-            let outcome = self.write(&turn);
-            let is_closing = turn.is_closing;
-            let is_failed = outcome.is_err();
-            self.publish(&turn, outcome);
-            if is_closing || is_failed {
+            let mut outcome = self.write(&turn);
+            let answer = match (&outcome, turn.request) {
+                (Err(failure @ WalFailure::ReadOnly(_)), Some(_)) => Some(Err(failure.clone())),
+                (_, Some(request)) => Some(self.serve(request)),
+                (_, None) => None,
+            };
+            if let Some(Err(failure @ WalFailure::ReadOnly(_))) = &answer {
+                outcome = Err(failure.clone());
+            }
+            let is_over = turn.is_closing || matches!(outcome, Err(WalFailure::ReadOnly(_)));
+            self.publish(&turn, outcome, answer);
+            if is_over {
                 return;
             }
             spare = turn.bytes;
@@ -246,7 +298,7 @@ impl WriterThread {
 
     fn take_turn(&self, spare: Vec<u8>) -> Turn {
         let mut state = self.shared.state.lock();
-        while state.pending.is_empty() && !state.is_rotation_wanted && !state.is_closing {
+        while state.pending.is_empty() && state.request.is_none() && !state.is_closing {
             if self.wait_for_work(&mut state) {
                 break;
             }
@@ -254,7 +306,7 @@ impl WriterThread {
         Turn {
             bytes: std::mem::replace(&mut state.pending, spare),
             appended: state.appended,
-            is_rotation_wanted: state.is_rotation_wanted,
+            request: state.request.take(),
             is_closing: state.is_closing,
         }
     }
@@ -272,72 +324,114 @@ impl WriterThread {
         }
     }
 
-    fn write(&mut self, turn: &Turn) -> io::Result<Option<u64>> {
+    /// Writes what was appended, and syncs if that is due.
+    fn write(&mut self, turn: &Turn) -> Result<(), WalFailure> {
         if !turn.bytes.is_empty() {
-            if self.segment.length_bytes > self.options.segment_bytes_max {
-                self.next_segment()?;
-            }
-            self.segment.append(&turn.bytes)?;
+            self.append(&turn.bytes)?;
             self.unsynced_since.get_or_insert_with(Instant::now);
         }
         let is_due = match self.options.sync {
             WalSync::Group => true,
-            WalSync::Interval(interval) => self.is_older_than(interval),
+            WalSync::Interval(interval) => {
+                self.unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+            }
             WalSync::None => false,
         };
-        if self.unsynced_since.is_some() && (is_due || turn.is_rotation_wanted || turn.is_closing) {
-            self.segment.sync()?;
+        if is_due || turn.request.is_some() || turn.is_closing { self.sync() } else { Ok(()) }
+    }
+
+    fn append(&mut self, records: &[u8]) -> Result<(), WalFailure> {
+        if self.segment.as_ref().is_some_and(|segment| segment.length_bytes > self.full_at_bytes) {
+            self.sync()?;
+            if let Err(error) = self.next_segment() {
+                // The open segment is as good as it was, only long.
+                warn!(%error, "cannot begin the next WAL segment, the present one goes on");
+                self.full_at_bytes = self.full_at_bytes.saturating_add(self.options.segment_bytes_max);
+            }
+        }
+        let Some(segment) = &mut self.segment else {
+            return Err(WalFailure::DiskFull(self.options.disk.refused()));
+        };
+        match segment.append(records) {
+            Err(error) if is_disk_full(&error) => match segment.cut_back() {
+                Ok(()) => Err(WalFailure::DiskFull(self.options.disk.refused())),
+                Err(error) => Err(self.broken("cut back", &error)),
+            },
+            outcome => outcome.map_err(|error| self.broken("write to", &error)),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), WalFailure> {
+        if let (Some(segment), true) = (&self.segment, self.unsynced_since.is_some()) {
+            // Never tried twice: the kernel may have forgotten what it could not write.
+            segment.sync().map_err(|error| self.broken("sync", &error))?;
             self.unsynced_since = None;
         }
-        if turn.is_rotation_wanted {
-            return self.next_segment().map(Some);
+        Ok(())
+    }
+
+    fn broken(&self, action: &str, error: &io::Error) -> WalFailure {
+        let reason = format!("cannot {action} the WAL in {}: {error}", self.directory.display());
+        error!(%reason, "the store is read-only until it is restarted");
+        WalFailure::ReadOnly(reason.into())
+    }
+
+    /// Everything that was appended is durable, or lost, when this is called.
+    fn serve(&mut self, request: Request) -> Result<u64, WalFailure> {
+        self.sync()?;
+        if request == Request::Rotate || self.segment.is_none() {
+            self.next_segment().map_err(|error| {
+                if is_disk_full(&error) {
+                    return WalFailure::DiskFull(self.options.disk.refused());
+                }
+                let directory = self.directory.display();
+                WalFailure::Segment(format!("cannot begin a WAL segment in {directory}: {error}").into())
+            })?;
         }
-        Ok(None)
+        Ok(self.next_sequence - 1)
     }
 
-    fn is_older_than(&self, interval: Duration) -> bool {
-        self.unsynced_since.is_some_and(|since| since.elapsed() >= interval)
+    /// Goes over to a new segment; after an error the present one is still open.
+    fn next_segment(&mut self) -> io::Result<()> {
+        self.segment = Some(Segment::create(self.fs.as_ref(), &self.directory, self.next_sequence)?);
+        self.next_sequence += 1;
+        self.full_at_bytes = self.options.segment_bytes_max;
+        Ok(())
     }
 
-    fn next_segment(&mut self) -> io::Result<u64> {
-        self.segment.sync()?;
+    fn publish(&self, turn: &Turn, outcome: Result<(), WalFailure>, answer: Option<Result<u64, WalFailure>>) {
         let mut state = self.shared.state.lock();
-        state.sequence += 1;
-        let sequence = state.sequence;
-        drop(state);
-        self.segment = Segment::create(self.fs.as_ref(), &self.directory, sequence)?;
-        Ok(sequence)
-    }
-
-    fn publish(&self, turn: &Turn, outcome: io::Result<Option<u64>>) {
-        let mut state = self.shared.state.lock();
-        let result = match outcome {
-            Ok(rotated_to) => {
+        match outcome {
+            Ok(()) => {
                 state.durable = turn.appended;
                 state.epoch_bytes += turn.bytes.len() as u64;
-                if rotated_to.is_some() {
-                    state.is_rotation_wanted = false;
-                    state.epoch_bytes = 0;
-                }
-                Ok(())
             }
-            Err(source) => {
-                let reason = format!("cannot write the WAL in {}: {source}", self.directory.display());
-                error!(%reason, "the store is read-only from here on");
-                let failure = WalFailure { reason: reason.into() };
-                state.failure = Some(failure.clone());
-                Err(failure)
+            Err(failure) => {
+                // What waits may build on what was lost.
+                state.pending.clear();
+                let (durable, appended) = (state.durable, state.appended);
+                state.lost.add(durable, appended, &failure);
+                state.failure = Some(failure);
             }
-        };
-        let durable = state.durable;
-        let due = match &result {
-            Ok(()) => state.callbacks.extract_if(.., |(position, _)| *position <= durable).collect(),
-            Err(_) => std::mem::take(&mut state.callbacks),
-        };
+        }
+        if let (Some(Ok(_)), Some(request)) = (&answer, turn.request) {
+            state.failure = None;
+            if request == Request::Rotate {
+                state.epoch_bytes = 0;
+            }
+        }
+        if answer.is_some() {
+            state.answer = answer;
+        }
+        let (known, waiting) = std::mem::take(&mut state.callbacks)
+            .into_iter()
+            .map(|(position, callback)| (position, state.outcome(Lsn(position)), callback))
+            .partition::<Vec<_>, _>(|(_, outcome, _)| outcome.is_some());
+        state.callbacks = waiting.into_iter().map(|(position, _, callback)| (position, callback)).collect();
         drop(state);
         self.shared.progress.notify_all();
-        for (_, callback) in due {
-            callback(result.clone());
+        for (_, outcome, callback) in known {
+            callback(outcome.unwrap_or(Ok(())));
         }
     }
 }

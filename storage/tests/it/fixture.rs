@@ -41,6 +41,13 @@ impl Fixture {
         self.storage.take().unwrap().close(NOW_MS).unwrap();
     }
 
+    /// Lets go of the storage and verifies what it left on disk.
+    pub(crate) fn check(&mut self) {
+        drop(self.storage.take());
+        let report = mytsdb_storage::check(self.directory.path()).unwrap();
+        assert!(report.findings.is_empty(), "{report:#?}");
+    }
+
     pub(crate) fn storage(&self) -> &Storage {
         self.storage.as_ref().unwrap()
     }

@@ -185,6 +185,7 @@ proptest! {
         fixture.reopen();
         prop_assert_eq!(&read(&fixture, ALL), &model);
         prop_assert_eq!(&read(&fixture, range), &inside);
+        fixture.check();
     }
 }
 

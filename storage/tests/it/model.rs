@@ -134,6 +134,7 @@ fn run(operations: Vec<Operation>) {
         }
     }
     assert_eq!(fixture.read(TimeRange::new(0, i64::MAX)), expected(&model, TimeRange::new(0, i64::MAX)));
+    fixture.check();
 }
 
 proptest! {
