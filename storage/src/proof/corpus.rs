@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::doors;
 use super::samples::{self, Size};
+use crate::chunk::ChunkEncoder;
 
 type Door = fn(&[u8]);
 
 /// All doors by the name of their fuzz target.
-const DOORS: [(&str, Door); 4] = [
+const DOORS: [(&str, Door); 5] = [
     ("wal", doors::wal),
     ("block", doors::block),
     ("manifest", doors::manifest),
     ("tombstones", doors::tombstones),
+    ("histograms", doors::histograms),
 ];
 
 fn corpus() -> PathBuf {
@@ -30,6 +32,12 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         Size { series_count: 2, sample_count: 300 },
     ];
     let mut seeds = Vec::new();
+    for count in [1, 9, 100] {
+        let rows: Vec<_> = (0..count).map(samples::histogram).collect();
+        let mut bytes = u16::to_le_bytes(count as u16).to_vec();
+        ChunkEncoder::new().encode_histograms(&rows, &mut bytes);
+        seeds.push(("histograms", bytes));
+    }
     for size in sizes {
         let written = samples::directory(size, false);
         let flushed = samples::directory(size, true);
@@ -78,7 +86,8 @@ fn forging_changes_nothing_in_a_whole_file() {
             "wal" => super::forge::wal(bytes.clone()),
             "block" => super::forge::block(bytes.clone()),
             "manifest" => super::forge::manifest(bytes.clone()),
-            _ => super::forge::checksum_at_end(bytes.clone()),
+            "tombstones" => super::forge::checksum_at_end(bytes.clone()),
+            _ => continue,
         };
         assert!(forged == bytes, "{target}");
     }

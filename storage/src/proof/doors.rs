@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{forge, read};
+use crate::chunk::{ChunkDecoder, ChunkEncoder, histogram_run_length};
 use crate::head::HeadReplay;
 use crate::model::TimeRange;
 use crate::read::{SampleColumns, Source, select};
@@ -67,4 +68,26 @@ pub fn tombstones(input: &[u8]) {
         let again = read::rewritten(&found);
         assert_eq!(again.as_ref(), Ok(&found));
     }
+}
+
+/// A chunk of histograms, its sample count first (two bytes). What decodes is encoded and decoded again the same.
+///
+/// # Panics
+/// If it is not the same.
+pub fn histograms(input: &[u8]) {
+    let Some((count, bytes)) = input.split_first_chunk::<2>() else { return };
+    let count = usize::from(u16::from_le_bytes(*count));
+    let mut decoder = ChunkDecoder::new();
+    let mut rows = Vec::new();
+    let is_decoded = decoder.decode_histograms(bytes, count, &mut rows).is_ok();
+    assert_eq!(rows.len(), if is_decoded { count } else { 0 });
+    // Rows of one chunk share a layout; the run may still be shorter if the rows are too many for a chunk.
+    if !is_decoded || histogram_run_length(&rows) != rows.len() {
+        return;
+    }
+    let mut encoded = Vec::new();
+    ChunkEncoder::new().encode_histograms(&rows, &mut encoded);
+    let mut again = Vec::new();
+    let outcome = decoder.decode_histograms(&encoded, count, &mut again);
+    assert!(outcome.is_ok() && again == rows, "{outcome:?}: {again:?} instead of {rows:?}");
 }

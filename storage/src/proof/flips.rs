@@ -1,6 +1,7 @@
 //! Every single bit of a file of every kind, flipped: the answer is the same, or the damage has a name.
 //!
-//! `MYTSDB_FLIPS=all` (`make flips`) flips every bit of files of about 32 KiB; otherwise every 50th bit, from a
+//! `MYTSDB_FLIPS=all` (`make flips`) flips every bit of files of about 32 KiB; otherwise every 50th bit (of the WAL, whose
+//! damaged segments are searched for whole records behind the damage, every 200th), from a
 //! random first one, which `MYTSDB_FLIPS_SEED` repeats.
 
 use std::hash::{BuildHasher, RandomState};
@@ -33,10 +34,15 @@ enum Outcome {
 const SAMPLE_BYTES: std::ops::RangeInclusive<usize> = 26 << 10..=32 << 10;
 
 /// Flips the bits of `bytes` one by one and has `judge` look at each result.
-fn flip(kind: &str, bytes: &[u8], judge: impl Fn(Vec<u8>) -> Result<Outcome, String> + Sync) {
+fn flip(
+    kind: &str,
+    sampled_stride: usize,
+    bytes: &[u8],
+    judge: impl Fn(Vec<u8>) -> Result<Outcome, String> + Sync,
+) {
     assert!(SAMPLE_BYTES.contains(&bytes.len()), "the {kind} is {} bytes long", bytes.len());
     let is_all = std::env::var("MYTSDB_FLIPS").is_ok_and(|wish| wish == "all");
-    let stride = if is_all { 1 } else { 50 };
+    let stride = if is_all { 1 } else { sampled_stride };
     let first = std::env::var("MYTSDB_FLIPS_SEED")
         .ok()
         .map_or_else(|| RandomState::new().hash_one(0) as usize, |seed| seed.parse().unwrap())
@@ -84,7 +90,7 @@ fn a_flipped_bit_of_a_block_is_named_or_harmless() {
     let (_, bytes) = samples::longest_file(&fs, ".mtb").unwrap();
     let whole = read::block(bytes.clone()).unwrap();
     assert!(whole.is_true_to(&whole) && whole.sample_count() > 2_000, "{}", whole.sample_count());
-    flip("block", &bytes, |damaged| match read::block(damaged) {
+    flip("block", 50, &bytes, |damaged| match read::block(damaged) {
         Err(_) => Ok(Outcome::Named),
         Ok(answers) if answers == whole => Ok(Outcome::Identical),
         Ok(answers) if answers.is_true_to(&whole) => Ok(Outcome::Named),
@@ -94,7 +100,7 @@ fn a_flipped_bit_of_a_block_is_named_or_harmless() {
 
 #[test]
 fn a_flipped_bit_of_a_wal_segment_shortens_it_and_is_reported() {
-    let fs = samples::directory(Size { series_count: 20, sample_count: 120 }, false);
+    let fs = samples::directory(Size { series_count: 20, sample_count: 105 }, false);
     let (path, bytes) = samples::longest_file(&fs, ".wal").unwrap();
     let mut records: Vec<(u32, String)> = Vec::new();
     let fs: Arc<dyn FileSystem> = Arc::new(fs);
@@ -106,7 +112,7 @@ fn a_flipped_bit_of_a_wal_segment_shortens_it_and_is_reported() {
     let ends = frame_ends(&bytes);
     assert_eq!(ends.len(), records.len());
     assert_eq!(ends.last(), Some(&bytes.len()));
-    flip("WAL segment", &bytes, |damaged| {
+    flip("WAL segment", 200, &bytes, |damaged| {
         let at = bytes.iter().zip(&damaged).position(|(before, after)| before != after).unwrap();
         // Records that end before the damage are the same bytes; the last of them is compared, and all behind.
         let untouched = ends.partition_point(|end| *end <= at);
@@ -176,7 +182,7 @@ fn a_flipped_bit_of_a_manifest_is_named_or_harmless() {
     let bytes = fs.read(&data_dir.join("MANIFEST")).unwrap();
     let whole = read::manifest(bytes.clone()).unwrap();
     assert_eq!((whole.blocks.len(), whole.wal_floor), (215, 859));
-    flip("MANIFEST", &bytes, |damaged| match read::manifest(damaged) {
+    flip("MANIFEST", 50, &bytes, |damaged| match read::manifest(damaged) {
         Err(_) => Ok(Outcome::Named),
         Ok(state) if state == whole => Ok(Outcome::Identical),
         Ok(state) => Err(format!("another state: {} blocks", state.blocks.len())),
@@ -200,7 +206,7 @@ fn a_flipped_bit_of_tombstones_is_named_or_harmless() {
     let bytes = fs.read(&path).unwrap();
     let generation = tombstones.generation();
     assert_eq!(read::tombstones(bytes.clone(), generation).unwrap(), tombstones);
-    flip("tombstone file", &bytes, |damaged| match read::tombstones(damaged, generation) {
+    flip("tombstone file", 50, &bytes, |damaged| match read::tombstones(damaged, generation) {
         Err(_) => Ok(Outcome::Named),
         Ok(found) if found == tombstones => Ok(Outcome::Identical),
         Ok(_) => Err("other tombstones".to_owned()),

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::samples::{DATA_DIR, alone};
 use crate::block::manifest::{Manifest, ManifestState};
 use crate::block::reader::BlockReader;
 use crate::block::tombstones::Tombstones;
 use crate::block::writer::BlockMeta;
-use crate::chunk::ChunkDecoder;
+use crate::chunk::{ChunkDecoder, is_histogram_chunk};
 use crate::fs::FileSystem;
 use crate::model::{LabelSet, MatchOp, Matcher, TimeRange};
 use crate::read::ReadError;
@@ -88,7 +89,7 @@ fn series(block: &BlockReader, id: u32, decoder: &mut ChunkDecoder) -> Result<Se
     let labels = block.labels(id)?;
     let mut views = Vec::new();
     block.chunks(id, TimeRange::ALL, &mut views)?;
-    let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
+    let (mut timestamps_ms, mut values, mut bits) = (Vec::new(), Vec::new(), Vec::new());
     for view in &views {
         let sample_count = view.sample_count as usize;
         let damaged = |error: crate::chunk::ChunkError| ReadError::Corrupt {
@@ -98,9 +99,19 @@ fn series(block: &BlockReader, id: u32, decoder: &mut ChunkDecoder) -> Result<Se
         decoder
             .decode_timestamps(block.timestamps(view)?, sample_count, &mut timestamps_ms)
             .map_err(damaged)?;
-        decoder.decode_values(block.values(view)?, sample_count, &mut values).map_err(damaged)?;
+        let bytes = block.values(view)?;
+        if is_histogram_chunk(bytes) {
+            let mut rows = Vec::new();
+            decoder.decode_histograms(bytes, sample_count, &mut rows).map_err(damaged)?;
+            // What tells two histograms apart, in place of the bits of a value.
+            bits.extend(rows.iter().map(|row| xxh3_64(format!("{row:?}").as_bytes())));
+        } else {
+            values.clear();
+            decoder.decode_values(bytes, sample_count, &mut values).map_err(damaged)?;
+            bits.extend(values.iter().map(|value| value.to_bits()));
+        }
     }
-    Ok((labels, timestamps_ms.into_iter().zip(values.into_iter().map(f64::to_bits)).collect()))
+    Ok((labels, timestamps_ms.into_iter().zip(bits).collect()))
 }
 
 /// What replaying a segment gave.

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::batch::WriteBatch;
+use crate::batch::{ExemplarSample, HistogramSample, WriteBatch};
 use crate::engine::{Storage, StorageOptions, WalSync};
 use crate::fs::FileSystem;
 use crate::fs::memory::MemoryFs;
-use crate::model::{LabelSet, Matcher, MetricKind, MetricMetadata, TenantId, TimeRange};
+use crate::model::{
+    BucketSpan, Exemplar, Histogram, HistogramLayout, LabelSet, Matcher, MetricKind, MetricMetadata,
+    ResetHint, TenantId, TimeRange,
+};
 
 /// The clock: a quarter past midnight UTC, so that a few minutes lie in two days.
 pub(crate) const NOW_MS: i64 = 1_700_006_400_000 + 900_000;
@@ -63,6 +66,30 @@ fn value(series: u32, position: i64) -> f64 {
     }
 }
 
+/// One of a row of histograms with one layout.
+pub(crate) fn histogram(position: i64) -> Histogram {
+    let span = |offset, length| BucketSpan { offset, length };
+    let layout = HistogramLayout {
+        schema: 3,
+        is_integer: true,
+        zero_threshold: 1e-128,
+        positive_spans: vec![span(-2, 3), span(4, 2)],
+        negative_spans: vec![span(1, 1)],
+        custom_bounds: Vec::new(),
+    };
+    let positive_counts: Vec<f64> = (0..5).map(|bucket| (position * (bucket + 1)) as f64).collect();
+    Histogram {
+        layout: Arc::new(layout),
+        reset_hint: if position % 50 == 0 { ResetHint::Reset } else { ResetHint::NotReset },
+        start_ms: (position % 3 == 0).then_some(NOW_MS - 3_600_000),
+        count: positive_counts.iter().sum::<f64>() + 3.0,
+        sum: position as f64 * 0.125,
+        zero_count: 2.0,
+        positive_counts,
+        negative_counts: vec![1.0],
+    }
+}
+
 /// Writes samples of all kinds: a few at a time, long runs, late ones, and facts about metrics.
 pub(crate) fn fill(storage: &Storage, size: Size) {
     let facts = [MetricMetadata {
@@ -84,6 +111,25 @@ pub(crate) fn fill(storage: &Storage, size: Size) {
             values.extend(positions.iter().map(|position| value(series, *position)));
             sample_ends.push(values.len());
         }
+        let last = (positions.len() > 1).then_some(size.series_count as usize - 1);
+        let histograms: Vec<HistogramSample> = last
+            .into_iter()
+            .flat_map(|series_index| {
+                positions.iter().map(move |position| HistogramSample {
+                    series_index,
+                    time_ms: NOW_MS - position * 15_000,
+                    histogram: histogram(1_000 - position),
+                })
+            })
+            .collect();
+        let trace = LabelSet::from_pairs([("trace_id", "0af7651916cd43dd8448eb211c80319c")]);
+        let exemplars: Vec<ExemplarSample> = trace
+            .into_iter()
+            .map(|labels| ExemplarSample {
+                series_index: 0,
+                exemplar: Exemplar { labels, value: 0.5, time_ms: NOW_MS - positions[0] * 15_000 },
+            })
+            .collect();
         let batch = WriteBatch {
             keys: &keys,
             sample_ends: &sample_ends,
@@ -91,8 +137,8 @@ pub(crate) fn fill(storage: &Storage, size: Size) {
             values: &values,
             labels: &labels,
             metadata: facts,
-            histograms: &[],
-            exemplars: &[],
+            histograms: &histograms,
+            exemplars: &exemplars,
         };
         let outcome = storage.write(&TenantId::anonymous(), &batch, NOW_MS);
         debug_assert!(outcome.is_ok(), "{outcome:?}");
