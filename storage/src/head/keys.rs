@@ -38,6 +38,13 @@ fn home(key: &[u32; 4], slot_count: usize) -> usize {
 }
 
 impl KeyMap {
+    /// Makes a map that has room for `key_count` keys. Keys that come in the order of another map must go into one of
+    /// their final size: in a smaller one they would all crowd at its beginning.
+    pub(crate) fn with_room(key_count: usize) -> Self {
+        let slot_count = (key_count + 1) * 8 / LOAD_EIGHTHS_MAX + 1;
+        Self { slots: vec![FREE_SLOT; slot_count.max(SLOT_COUNT_MIN)], key_count: 0 }
+    }
+
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
         self.key_count
@@ -123,6 +130,16 @@ mod tests {
             (0..40_u128).prop_map(|key| u128::MAX - key),
             any::<u8>().prop_map(u128::from)
         ]
+    }
+
+    #[test]
+    fn a_map_with_room_does_not_grow() {
+        for key_count in [0, 1, 11, 12, 13, 100, 1000] {
+            let mut map = KeyMap::with_room(key_count);
+            let slot_count = map.slots.len();
+            (0..key_count as u32).for_each(|key| map.insert(u128::from(key) << 32, key));
+            assert_eq!((map.len(), map.slots.len()), (key_count, slot_count));
+        }
     }
 
     proptest! {

@@ -227,13 +227,16 @@ impl SeriesTable {
             }
         }
         for (shard, new_shard) in self.keys.iter().zip(&table.keys) {
-            let (shard, mut new_shard) = (shard.read(), new_shard.write());
-            for (key, old_ref) in shard.iter() {
-                match new_refs.get(old_ref as usize) {
-                    Some(new_ref) if *new_ref != Resolution::REJECTED => new_shard.insert(key, *new_ref),
-                    _ => {}
-                }
-            }
+            let shard = shard.read();
+            let survivors = || {
+                shard.iter().filter_map(|(key, old_ref)| {
+                    let new_ref = *new_refs.get(old_ref as usize)?;
+                    (new_ref != Resolution::REJECTED).then_some((key, new_ref))
+                })
+            };
+            let mut new_keys = KeyMap::with_room(survivors().count());
+            survivors().for_each(|(key, new_ref)| new_keys.insert(key, new_ref));
+            *new_shard.write() = new_keys;
         }
         table
     }
