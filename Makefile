@@ -3,7 +3,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: run test lint unit e2e crash torture flips fuzz fuzz-smoke bench bench-quick clean
+.PHONY: run test lint unit e2e crash torture head flips fuzz fuzz-smoke bench bench-quick clean
 
 # Builds, starts the server with its data in ./data, seeds it once, stays in the foreground.
 run:

@@ -82,6 +82,9 @@ struct Flags {
     /// Most bytes of block files, all tenants together; the oldest days go first; 0 = no limit
     #[arg(long, env = "MYTSDB_RETENTION_SIZE", default_value = "0", value_name = "BYTES", value_parser = parse_bytes)]
     retention_size: usize,
+    /// Free bytes of the disk below which writes are refused until there is room again
+    #[arg(long, env = "MYTSDB_DISK_RESERVE", value_name = "BYTES", value_parser = parse_bytes)]
+    disk_reserve: Option<usize>,
     /// Bytes of samples in memory at which they are written to a block
     #[arg(long, env = "MYTSDB_HEAD_MAX_BYTES", default_value = "128MiB", value_name = "BYTES", value_parser = positive_bytes)]
     head_max_bytes: usize,
@@ -242,6 +245,7 @@ impl Config {
         storage.limits.labels_per_series_max = flags.limit_labels_per_series;
         storage.limits.label_name_bytes_max = flags.limit_label_name_bytes;
         storage.limits.label_value_bytes_max = flags.limit_label_value_bytes;
+        storage.disk_reserve_bytes = flags.disk_reserve.map(|bytes| bytes as u64);
         storage.head_bytes_max = flags.head_max_bytes;
         storage.wal_segment_bytes_max = flags.wal_segment_size as u64;
         Self {

@@ -155,6 +155,16 @@ fn render_storage(text: &mut String, stats: &StorageStats) {
         ("mytsdb_storage_blocks", "Blocks.", stats.block_count as f64),
         ("mytsdb_storage_block_samples", "Samples in blocks.", stats.block_sample_count as f64),
         ("mytsdb_storage_block_bytes", "Bytes of all block files.", stats.block_bytes as f64),
+        (
+            "mytsdb_storage_damaged_files",
+            "Damaged files, left aside or read only in part; /api/v1/status/tsdb names them.",
+            stats.damaged_file_count as f64,
+        ),
+        (
+            "mytsdb_storage_writes_refused",
+            "1 while no write is taken, because the disk is full or does not work.",
+            f64::from(u8::from(stats.is_refusing_writes)),
+        ),
     ];
     for (name, help, value) in gauges {
         head(text, name, "gauge", help);

@@ -60,7 +60,7 @@ async fn runtime_info(call: Call) -> Result<Response, ApiError> {
         "serverTime": rfc3339(call.core.now_ms()),
         "reloadConfigSuccess": true,
         "lastConfigTime": rfc3339(call.state.started_ms),
-        "corruptionCount": 0,
+        "corruptionCount": call.core.storage.stats().damaged_file_count,
         "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "GOMAXPROCS": threads,
         "GOMEMLIMIT": 0,
@@ -102,7 +102,31 @@ async fn tsdb(call: Call) -> Result<Response, ApiError> {
             Ok(_) => return Err(ApiError::bad_data(format!("limit must not exceed {LIST_LENGTH_MAX}"))),
         },
     };
-    call.read(move |snapshot| success(&tsdb_json(&snapshot.cardinality(limit)?))).await
+    let damaged = damaged_json(&call);
+    call.read(move |snapshot| {
+        let mut json = tsdb_json(&snapshot.cardinality(limit)?);
+        if !damaged.is_empty() {
+            json["damagedFiles"] = Value::Array(damaged);
+        }
+        success(&json)
+    })
+    .await
+}
+
+/// The damaged files that may hold samples of the tenant; the WAL holds everybody's.
+fn damaged_json(call: &Call) -> Vec<Value> {
+    let files = call.core.storage.damage().into_iter();
+    files
+        .filter(|file| file.tenant.as_ref().is_none_or(|tenant| *tenant == call.tenant))
+        .map(|file| {
+            json!({
+                "path": file.path.to_string_lossy(),
+                "reason": file.reason,
+                "minTime": file.range.map(|range| range.start_ms),
+                "maxTime": file.range.map(|range| range.end_ms.saturating_sub(1)),
+            })
+        })
+        .collect()
 }
 
 #[derive(Serialize)]

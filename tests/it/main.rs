@@ -4,6 +4,7 @@
 
 mod admin;
 mod crash;
+mod damage;
 mod dashboard;
 mod flight;
 mod grpc_server;

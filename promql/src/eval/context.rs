@@ -122,6 +122,11 @@ impl<'a> Context<'a> {
         self.with_annotations(|annotations| annotations.warn(Some(span), text));
     }
 
+    /// Adds a warning about the data, which no part of the query is to blame for.
+    pub(crate) fn warn_of_data(&self, text: impl Into<String>) {
+        self.with_annotations(|annotations| annotations.warn(None, text));
+    }
+
     /// Adds an info about `span`.
     pub(crate) fn info(&self, span: Span, text: impl Into<String>) {
         self.with_annotations(|annotations| annotations.info(Some(span), text));

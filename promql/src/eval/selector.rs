@@ -42,6 +42,9 @@ impl Context<'_> {
     pub(crate) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<SeriesSet, EvalError> {
         self.check_cancelled()?;
         let set = self.snapshot.select(matchers, range)?;
+        for warning in self.snapshot.warnings(range) {
+            self.warn_of_data(warning);
+        }
         let largest = set.series_sample_count_max();
         let workers = self.options.thread_count.clamp(1, set.len().max(1));
         let bytes = largest.saturating_mul(16).saturating_mul(workers);

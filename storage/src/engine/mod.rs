@@ -170,6 +170,8 @@ pub struct StorageStats {
     pub newest_ms: Option<i64>,
     /// Files that are damaged; [`Storage::damage`] names them.
     pub damaged_file_count: usize,
+    /// Whether no write is taken: [`Storage::write_failure`] says why.
+    pub is_refusing_writes: bool,
     /// Compactions since the start that came through.
     pub compactions_done: u64,
     /// Compactions since the start that failed.
@@ -311,6 +313,7 @@ impl Storage {
             wal_bytes: self.wal.epoch_bytes(),
             newest_ms: (newest_ms > i64::MIN).then_some(newest_ms),
             damaged_file_count: self.damage.len(),
+            is_refusing_writes: self.write_failure().is_some(),
             compactions_done: self.counters.compactions_done.load(Ordering::Relaxed),
             compactions_failed: self.counters.compactions_failed.load(Ordering::Relaxed),
             compaction_input_bytes: self.counters.compaction_input_bytes.load(Ordering::Relaxed),
