@@ -44,7 +44,7 @@ impl Remark {
     }
 }
 
-/// Writes through rotations, flushes, a restart and retention; returns what was written.
+/// Writes through rotations, flushes, a restart, a snapshot, compactions and retention; returns what was written.
 fn run_scenario(fs: &MemoryFs, seed: u64) -> Ledger {
     let mut ledger = Ledger::default();
     let mut batches = Batches::new(seed);
@@ -64,6 +64,8 @@ fn run_scenario(fs: &MemoryFs, seed: u64) -> Ledger {
                 storage = open(Arc::new(fs.clone()), now_ms).unwrap();
             }
             22 => now_ms += 2 * DAY_MS,
+            25 => drop(storage.snapshot("before", now_ms, false).unwrap()),
+            31 | 40 => storage.compact_all(now_ms).unwrap(),
             34 => {
                 now_ms += DAY_MS + DAY_MS / 4;
                 fs.mark(Remark::ExpiredDay((now_ms - RETENTION_MS).div_euclid(DAY_MS) + 1).number());

@@ -20,7 +20,9 @@ struct Mode {
 /// An error must name the failure that was injected, or say that an earlier one made the storage refuse.
 fn explain(error: &str, injected: &[String]) {
     let named = injected.iter().any(|text| error.contains(text.as_str()));
-    let refused = ["disk is full", "is closed for changes"].iter().any(|text| error.contains(text));
+    let refused = ["disk is full", "is closed for changes", "page cannot be read from disk"]
+        .iter()
+        .any(|text| error.contains(text));
     assert!(named || refused, "{error:?} does not say which of {injected:?} it was");
 }
 
@@ -58,11 +60,13 @@ fn run(mode: Mode, after: usize) -> bool {
             expired_ms = now_ms - RETENTION_MS;
         }
         let outcome = match step {
-            3 | 10 => open.flush(now_ms),
-            _ => open.maintain(now_ms),
+            3 | 10 => open.flush(now_ms).map_err(|error| error.to_string()),
+            8 => open.snapshot("s", now_ms, false).map(|_| ()).map_err(|error| error.to_string()),
+            11 | 14 => open.compact_all(now_ms).map_err(|error| error.to_string()),
+            _ => open.maintain(now_ms).map_err(|error| error.to_string()),
         };
         if let Err(error) = outcome {
-            explain(&error.to_string(), &faulty.injected());
+            explain(&error, &faulty.injected());
         }
         if step == 6 {
             storage = None;
