@@ -120,10 +120,13 @@ impl HeadReplay {
         let mut head = Self::default();
         let thread_count = std::thread::available_parallelism().map_or(1, usize::from).min(THREAD_COUNT_MAX);
         let outcome = std::thread::scope(|scope| {
+            let mut threads = Vec::with_capacity(thread_count);
             for thread_index in 0..thread_count {
                 let (queue, jobs): (_, Receiver<Arc<Job>>) = sync_channel(QUEUE_LENGTH);
                 head.appenders.queues.push(queue);
-                scope.spawn(move || jobs.into_iter().for_each(|job| job.run(thread_index, thread_count)));
+                threads.push(
+                    scope.spawn(move || jobs.into_iter().for_each(|job| job.run(thread_index, thread_count))),
+                );
             }
             let outcome = read(&mut head);
             for tenant in head.tenants.values_mut() {
@@ -131,6 +134,12 @@ impl HeadReplay {
             }
             // Without their queues the threads come to an end.
             head.appenders.queues.clear();
+            // The scope alone waits for the closures only; a thread that is still tearing down looks like a leak.
+            for thread in threads {
+                if let Err(panic) = thread.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             outcome
         });
         (head, outcome)
