@@ -144,6 +144,7 @@ fn write(
                 sample_ends: &sample_ends,
                 timestamps_ms: &[time_ms; TARGET_SERIES_COUNT],
                 values: &values,
+                starts: &[],
                 labels: &Sets { generation, first },
                 metadata: &[],
                 histograms: &[],
