@@ -177,7 +177,7 @@ impl Engine {
         cancellation: &Cancellation,
     ) -> Result<QueryOutput, EvalError> {
         self.threads()?.install(|| {
-            let ctx = Context::new(snapshot, &self.options, cancellation, (time_ms, time_ms, 0));
+            let ctx = Context::new(snapshot, &self.options, cancellation, expr, (time_ms, time_ms, 0));
             let value = instant_value(&ctx, expr, time_ms)?;
             let (annotations, stats) = ctx.finish();
             Ok(QueryOutput { value, annotations, stats })
@@ -208,7 +208,8 @@ impl Engine {
             )));
         }
         self.threads()?.install(|| {
-            let ctx = Context::new(snapshot, &self.options, cancellation, (start_ms, end_ms, step_ms));
+            let times = (start_ms, end_ms, step_ms);
+            let ctx = Context::new(snapshot, &self.options, cancellation, expr, times);
             let grid = StepGrid::new(start_ms, end_ms, step_ms);
             let value = Value::Matrix(range_value(&ctx, expr, &grid)?);
             let (annotations, stats) = ctx.finish();
@@ -228,12 +229,13 @@ fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Value, 
         }
         Operand::Vector(mut block) => {
             block.finish_names()?;
-            let sample = |(labels, row): (&eval::RowLabels, &[f64])| VectorSample {
-                labels: labels.set.clone(),
+            let sample = |index: usize| VectorSample {
+                labels: block.labels[index].set.clone(),
                 timestamp_ms: time_ms,
-                value: row[0],
+                value: block.row(index)[0],
+                histogram: block.histogram(index, 0).cloned(),
             };
-            Value::Vector(block.rows().map(sample).collect())
+            Value::Vector((0..block.len()).map(sample).collect())
         }
     })
 }
@@ -244,19 +246,15 @@ fn range_value(ctx: &Context<'_>, expr: &Expr, grid: &StepGrid) -> Result<Vec<Ma
             let _reservation = ctx.reserve_numbers(2, grid.count, String::new)?;
             let (timestamps_ms, values) =
                 (0..grid.count).map(|step_index| (grid.time_ms(step_index), scalars.at(step_index))).unzip();
-            let series = MatrixSeries { labels: LabelSet::empty(), timestamps_ms, values };
+            let labels = LabelSet::empty();
+            let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
             Ok(if grid.count == 0 { Vec::new() } else { vec![series] })
         }
         Operand::String(_) => Err(execution("expected type instant vector, got string")),
         Operand::Vector(mut block) => {
             block.finish_names()?;
-            let mut series: Vec<MatrixSeries> = block
-                .rows()
-                .map(|(labels, row)| {
-                    let (timestamps_ms, values) = eval::points(row, grid);
-                    MatrixSeries { labels: labels.set.clone(), timestamps_ms, values }
-                })
-                .collect();
+            let mut series: Vec<MatrixSeries> =
+                (0..block.len()).map(|index| eval::series_of(&block, index, grid)).collect();
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
             Ok(series)
         }

@@ -12,7 +12,7 @@ use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
 use mytsdb_promql::{CancelReason, Cancellation, EvalError, MatrixSeries, Value};
 use mytsdb_storage::Snapshot;
-use mytsdb_storage::model::{METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
+use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns};
 use tonic::Status;
 
@@ -96,7 +96,27 @@ fn run(
     rows_of(output.map_err(eval_status)?.value)
 }
 
+/// A value column has room for numbers only.
+fn no_histograms(labels: &LabelSet) -> Status {
+    Status::unimplemented(format!(
+        "the result has native histograms (series {labels}), which have no place in a value column: ask for \
+         histogram_count, histogram_sum, histogram_quantile … of them"
+    ))
+}
+
 fn rows_of(value: Value) -> Result<SeriesRows, Status> {
+    let with_histograms = match &value {
+        Value::Matrix(matrix) => {
+            matrix.iter().find(|series| !series.histograms.is_empty()).map(|series| &series.labels)
+        }
+        Value::Vector(samples) => {
+            samples.iter().find(|sample| sample.histogram.is_some()).map(|sample| &sample.labels)
+        }
+        Value::Scalar { .. } | Value::String { .. } => None,
+    };
+    if let Some(labels) = with_histograms {
+        return Err(no_histograms(labels));
+    }
     match value {
         Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(Ok))),
         Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
@@ -104,11 +124,13 @@ fn rows_of(value: Value) -> Result<SeriesRows, Status> {
                 labels: sample.labels,
                 timestamps_ms: vec![sample.timestamp_ms],
                 values: vec![sample.value],
+                histograms: Vec::new(),
             })
         }))),
         Value::Scalar { timestamp_ms, value } => {
-            let labels = mytsdb_storage::model::LabelSet::empty();
-            let row = MatrixSeries { labels, timestamps_ms: vec![timestamp_ms], values: vec![value] };
+            let labels = LabelSet::empty();
+            let (timestamps_ms, values) = (vec![timestamp_ms], vec![value]);
+            let row = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
             Ok(Box::new(std::iter::once(Ok(row))))
         }
         Value::String { .. } => {
@@ -150,6 +172,7 @@ fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRo
             )));
         }
         let SampleColumns { timestamps_ms, values, .. } = columns;
-        Ok(MatrixSeries { labels: set.labels(index).clone(), timestamps_ms, values })
+        let labels = set.labels(index).clone();
+        Ok(MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() })
     })))
 }

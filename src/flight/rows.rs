@@ -180,6 +180,7 @@ mod tests {
             labels: LabelSet::from_pairs([("__name__", name)]).unwrap(),
             timestamps_ms: (0..count).collect(),
             values: (0..count).map(|time| time as f64).collect(),
+            histograms: Vec::new(),
         }
     }
 

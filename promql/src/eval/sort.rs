@@ -8,13 +8,16 @@ use crate::engine::EvalError;
 
 /// Sorts the series of an instant query; in a range query it only warns.
 pub(crate) fn sort(call: &Call<'_>) -> Result<Block, EvalError> {
-    let block = call.vector(0)?;
+    let mut block = call.vector(0)?;
     if call.grid.count != 1 {
         call.ctx.warn(
             call.expr.span,
             "sort is ineffective for range queries since results are always ordered by labels",
         );
         return Ok(block);
+    }
+    if matches!(call.function, "sort" | "sort_desc") {
+        block.drop_histograms();
     }
     let names = (1..call.args.len()).map(|index| call.text(index)).collect::<Result<Vec<_>, _>>()?;
     let mut order: Vec<usize> = (0..block.len()).collect();
@@ -36,14 +39,7 @@ pub(crate) fn sort(call: &Call<'_>) -> Result<Block, EvalError> {
             });
         }
     }
-    Ok(reordered(block, &order))
-}
-
-/// The rows of a one-step block in this order.
-pub(crate) fn reordered(mut block: Block, order: &[usize]) -> Block {
-    block.labels = order.iter().map(|index| block.labels[*index].clone()).collect();
-    block.values = order.iter().map(|index| block.values[*index]).collect();
-    block
+    Ok(block.reordered(&order))
 }
 
 /// Orders numbers with NaN at the end in both directions.

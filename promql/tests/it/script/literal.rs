@@ -2,7 +2,7 @@
 
 use mytsdb_storage::model::{LabelSet, METRIC_NAME, stale_nan};
 
-use super::Point;
+use super::{Point, histogram};
 
 /// A Prometheus duration such as `1h30m`, possibly signed, or `0`.
 pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
@@ -179,9 +179,14 @@ pub(crate) fn points(text: &str) -> Result<Vec<Point>, String> {
 
 fn histogram_item<'a>(text: &'a str, points: &mut Vec<Point>) -> Result<&'a str, String> {
     let bad = || format!("bad histogram: {text}");
-    let mut rest = text.split_once("}}").ok_or_else(bad)?.1;
-    if let Some(increment) = rest.strip_prefix("+{{").or_else(|| rest.strip_prefix("-{{")) {
-        rest = increment.split_once("}}").ok_or_else(bad)?.1;
+    let (base, mut rest) = text.strip_prefix("{{").and_then(|text| text.split_once("}}")).ok_or_else(bad)?;
+    let base = histogram::literal(base)?;
+    let mut increment = None;
+    let is_sum = rest.starts_with('+');
+    if let Some(after) = rest.strip_prefix("+{{").or_else(|| rest.strip_prefix("-{{")) {
+        let (inside, after) = after.split_once("}}").ok_or_else(bad)?;
+        increment = Some((histogram::literal(inside)?, is_sum));
+        rest = after;
     }
     let mut count = 1;
     if let Some(after) = rest.strip_prefix('x') {
@@ -189,7 +194,8 @@ fn histogram_item<'a>(text: &'a str, points: &mut Vec<Point>) -> Result<&'a str,
         count = after[..end].parse::<usize>().map_err(|_| bad())? + 1;
         rest = &after[end..];
     }
-    points.extend(std::iter::repeat_n(Point::Histogram, count));
+    let series = histogram::series(base, increment, count)?;
+    points.extend(series.into_iter().map(|point| Point::Histogram(Box::new(point))));
     Ok(rest.trim_start())
 }
 
