@@ -25,6 +25,8 @@ pub struct EngineOptions {
     pub query_bytes_max: usize,
     /// Whether `__name__` is dropped at the very end instead of at each node.
     pub delayed_name_removal: bool,
+    /// Whether `rate`, `increase`, `irate`, `resets` and `start_timestamp` look at start times.
+    pub use_start_timestamps: bool,
     /// Threads that one query may use.
     pub thread_count: usize,
 }
@@ -36,6 +38,7 @@ impl Default for EngineOptions {
             default_subquery_step_ms: 60_000,
             query_bytes_max: 1 << 30,
             delayed_name_removal: false,
+            use_start_timestamps: false,
             thread_count: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }

@@ -16,7 +16,7 @@ use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, T
 use mytsdb_storage::read::{ReadError, SampleColumns};
 use tonic::Status;
 
-use super::rows::{Batches, SeriesRows};
+use super::rows::{Batches, ReadSeries, SeriesRows};
 use super::schema::Table;
 use super::ticket::{Query, Source};
 use crate::core::Core;
@@ -39,15 +39,15 @@ pub(super) async fn stream(
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
     let cancellation = Cancellation::default();
     let _guard = CancelOnDrop(cancellation.clone());
-    let schema = query.layout.schema();
-    let layout = query.layout;
+    let schema = query.columns.schema();
+    let columns = query.columns;
     let worker = Arc::clone(&core);
     let series = core
         .blocking
         .run(move || run(&worker, &tenant, query.source, &cancellation))
         .await
         .map_err(|error| Status::unavailable(error.to_string()))??;
-    let batches = batch_stream(core, Batches::new(series, layout, row_count_max));
+    let batches = batch_stream(core, Batches::new(series, columns, row_count_max));
     let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
     Ok(messages.map(|message| message.map_err(Status::from)).boxed())
 }
@@ -118,20 +118,21 @@ fn rows_of(value: Value) -> Result<SeriesRows, Status> {
         return Err(no_histograms(labels));
     }
     match value {
-        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(Ok))),
+        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(|series| Ok(series.into())))),
         Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
             Ok(MatrixSeries {
                 labels: sample.labels,
                 timestamps_ms: vec![sample.timestamp_ms],
                 values: vec![sample.value],
                 histograms: Vec::new(),
-            })
+            }
+            .into())
         }))),
         Value::Scalar { timestamp_ms, value } => {
             let labels = LabelSet::empty();
             let (timestamps_ms, values) = (vec![timestamp_ms], vec![value]);
             let row = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
-            Ok(Box::new(std::iter::once(Ok(row))))
+            Ok(Box::new(std::iter::once(Ok(row.into()))))
         }
         Value::String { .. } => {
             Err(Status::invalid_argument("the query gives a string, which has no place in a value column"))
@@ -171,8 +172,10 @@ fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRo
                 "reading native histograms (series {series}) as rows"
             )));
         }
-        let SampleColumns { timestamps_ms, values, .. } = columns;
         let labels = set.labels(index).clone();
-        Ok(MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() })
+        let timestamps_ms = std::mem::take(&mut columns.timestamps_ms);
+        let values = std::mem::take(&mut columns.values);
+        let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
+        Ok(ReadSeries { series, starts: std::mem::take(&mut columns.starts) })
     })))
 }

@@ -108,8 +108,7 @@ pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
             call.map(call.vector(0)?, |value, step| math::round(value, 1.0 / nearest.at(step)))
         }
         "timestamp" => timestamp(call),
-        // Samples carry no start time yet, so none is known.
-        "start_timestamp" => call.map_all(call.vector(0)?, |_, _| 0.0),
+        "start_timestamp" => start_timestamp(call),
         "absent" => absent(call),
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
             sort::sort(call).map(Operand::Vector)
@@ -220,6 +219,23 @@ fn timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
         return Ok(Operand::Vector(block));
     }
     call.map_all(call.vector(0)?, |_, step| call.grid.time_ms(step) as f64 / 1000.0)
+}
+
+/// The start times of a selector's samples, 0 where they are unknown; of anything else nothing is known.
+fn start_timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
+    let arg = call.arg(0)?;
+    match &arg.kind {
+        ExprKind::VectorSelector(selector) if call.ctx.options.use_start_timestamps => {
+            let rows: Rows<'_> = instant_rows(call.ctx, selector, arg.span, call.grid, Wanted::StartTime)?;
+            let mut block = rows.into_block(call.ctx)?;
+            block.drop_metadata(call.ctx)?;
+            Ok(Operand::Vector(block))
+        }
+        _ => {
+            drop(call.vector(0)?);
+            Ok(Operand::Vector(Block::empty(call.grid.count)))
+        }
+    }
 }
 
 fn absent(call: &Call<'_>) -> Result<Operand, EvalError> {

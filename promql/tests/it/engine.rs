@@ -3,7 +3,7 @@
 use mytsdb_promql::{
     CancelReason, Cancellation, Engine, EngineOptions, EvalError, ParseOptions, QueryOutput, Value, parse,
 };
-use mytsdb_storage::model::{LabelSet, TenantId};
+use mytsdb_storage::model::{LabelSet, StartRun, TenantId};
 use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
 
 /// `name{i="0"} … name{i="count - 1"}` with `sample_count` samples a second apart.
@@ -159,4 +159,58 @@ fn statistics_count_samples_and_bytes() {
     let stats = range(&Engine::default(), &snapshot, "sum(m)").unwrap().stats;
     assert_eq!(stats.samples_read, 200);
     assert!(stats.peak_bytes > 0);
+}
+
+/// A counter that began anew between its samples at 4 s and 6 s without falling.
+fn restarted() -> (tempfile::TempDir, Storage) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = StorageOptions::new(folder.path());
+    options.limits.retention_ms = None;
+    let storage = Storage::open(options, 0).unwrap();
+    let labels = vec![LabelSet::from_pairs([("__name__", "m_total")]).unwrap()];
+    let batch = WriteBatch {
+        keys: &[storage.series_key(b"m_total")],
+        sample_ends: &[5],
+        timestamps_ms: &[2_000, 4_000, 6_000, 8_000, 10_000],
+        values: &[1.0, 2.0, 3.0, 4.0, 5.0],
+        starts: &[StartRun { position: 0, start_ms: 1_000 }, StartRun { position: 2, start_ms: 5_000 }],
+        labels: &labels,
+        histograms: &[],
+        exemplars: &[],
+        metadata: &[],
+    };
+    storage.write(&TenantId::anonymous(), &batch, 10_000).unwrap();
+    (folder, storage)
+}
+
+#[test]
+fn start_times_count_only_where_they_are_switched_on() {
+    let (_folder, storage) = restarted();
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = |use_start_timestamps| {
+        Engine::new(EngineOptions { use_start_timestamps, ..EngineOptions::default() })
+    };
+    let number = |is_on: bool, query: &str| match instant(&engine(is_on), &snapshot, query).unwrap() {
+        Value::Vector(samples) => samples.first().map(|sample| sample.value),
+        other => panic!("{query}: {other:?}"),
+    };
+    for (query, without, with) in [
+        ("start_timestamp(m_total)", None, Some(5.0)),
+        ("start_timestamp(m_total offset 6s)", None, Some(1.0)),
+        ("start_timestamp(-m_total)", None, None),
+        ("start_timestamp(m_total offset 9s)", None, None),
+        ("resets(m_total[10s])", Some(0.0), Some(1.0)),
+        ("resets(m_total[5s] anchored)", Some(0.0), Some(1.0)),
+        ("resets(m_total[3s])", Some(0.0), Some(0.0)),
+        // From zero at 1 s: 2 up to the restart, then 5.
+        ("increase(m_total[10s])", Some(5.0), Some(7.0)),
+        ("irate(m_total[5s] offset 4s)", Some(0.5), Some(1.5)),
+        ("increase(m_total[1s])", None, None),
+        ("increase(m_total[2s] offset 4s)", None, Some(3.0)),
+        ("delta(m_total[2s] offset 4s)", None, None),
+        ("increase(m_total[10s] anchored)", Some(4.0), Some(4.0)),
+        ("increase(m_total[10s:2s])", Some(5.0), Some(5.0)),
+    ] {
+        assert_eq!((number(false, query), number(true, query)), (without, with), "{query}");
+    }
 }
