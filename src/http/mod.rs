@@ -6,6 +6,8 @@ mod cors;
 pub mod listener;
 mod observe;
 
+pub use listener::ClientAddr;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -35,8 +37,6 @@ pub struct HttpState {
     pub config: Config,
     /// The server's own metrics.
     pub metrics: Arc<Metrics>,
-    /// One permit per query that is evaluated.
-    pub query_gate: Arc<Semaphore>,
     /// One permit per KiB of write bodies in flight.
     pub write_gate: Arc<Semaphore>,
     /// Whether the server is going down.
@@ -54,7 +54,6 @@ impl HttpState {
     pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
         Self {
-            query_gate: Arc::new(Semaphore::new(config.query.concurrency_max)),
             write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
             metrics,
             shutdown,
@@ -105,6 +104,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(prom_api::admin::router())
         .merge(operations)
         .merge(remote::router())
+        .merge(remote::read::router())
         .layer(CatchPanicLayer::new())
         .route_layer(from_fn_with_state(Arc::clone(state), observe::observe))
         .with_state(Arc::clone(state))

@@ -12,6 +12,7 @@ use axum::routing::post;
 use mytsdb_storage::Storage;
 use serde::Serialize;
 
+use super::active_queries;
 use super::call::Call;
 use super::error::{ApiError, ErrorType};
 use super::response::success;
@@ -27,6 +28,8 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/admin/tsdb/snapshot", post(snapshot).put(snapshot))
         .route("/api/v1/admin/tsdb/compact", post(compact).put(compact))
         .route("/api/v1/admin/tsdb/flush", post(flush).put(flush))
+        // Pages of other origins must not stop queries.
+        .merge(active_queries::router())
 }
 
 /// Deletes the samples in a range of the tenant's series that any `match[]` finds; answers when that is durable.

@@ -5,6 +5,7 @@
 //!
 //! Source: Prometheus 3.14 `web/api/v1/api.go`, `docs/querying/api.md`.
 
+mod active_queries;
 pub mod admin;
 mod call;
 mod error;
@@ -15,6 +16,7 @@ mod labels;
 mod metadata;
 pub mod number;
 mod params;
+mod parse_query;
 mod query;
 mod query_range;
 mod response;
@@ -22,6 +24,7 @@ pub mod result_json;
 mod rules;
 mod selectors;
 mod series;
+mod stats;
 mod status;
 
 use std::sync::Arc;
@@ -48,6 +51,10 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route(
             "/api/v1/format_query",
             with_options(get(format_query::format_query).post(format_query::format_query)),
+        )
+        .route(
+            "/api/v1/parse_query",
+            with_options(get(parse_query::parse_query).post(parse_query::parse_query)),
         )
         .route("/api/v1/series", with_options(get(series::series).post(series::series)))
         .route("/api/v1/labels", with_options(get(labels::labels).post(labels::labels)))

@@ -12,6 +12,7 @@ mod lifecycle;
 mod otlp;
 mod prom_api;
 mod queries;
+mod query_safety;
 mod remote_write;
 mod support;
 mod tidy;

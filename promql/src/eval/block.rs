@@ -3,8 +3,9 @@
 use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
-use super::context::{Context, Reservation, execution};
+use super::context::{Context, execution};
 use super::labels::without_metadata;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::kernel::{ABSENT, is_absent};
 

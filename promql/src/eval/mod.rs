@@ -123,6 +123,11 @@ fn eval_aggregate(ctx: &Context<'_>, aggregate: &Aggregate, grid: &StepGrid) -> 
     aggregate_k::select(ctx, aggregate, &param, span, block)
 }
 
+/// How many points of a row are there.
+pub(crate) fn present_count(row: &[f64]) -> usize {
+    row.iter().filter(|value| !is_absent(**value)).count()
+}
+
 /// The points of a row that are there: times and values.
 pub(crate) fn points(row: &[f64], grid: &StepGrid) -> (Vec<i64>, Vec<f64>) {
     row.iter()

@@ -42,7 +42,7 @@ pub(crate) fn matrix(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Vec
         if found.0.is_empty() {
             continue;
         }
-        reservations.push(ctx.reserve_numbers(2, found.0.len(), String::new)?);
+        reservations.push(ctx.reserve_numbers(2, found.0.len(), || expr.to_string())?);
         let labels = if labels.drop_name { without_metadata(&labels.set) } else { labels.set.clone() };
         series.push(MatrixSeries { labels, timestamps_ms: found.0, values: found.1 });
     }
