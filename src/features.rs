@@ -9,8 +9,11 @@ pub struct Features {
     pub use_start_timestamps: bool,
 }
 
+/// A name and what it switches on.
+type Switch = (&'static str, fn(&mut Features));
+
 /// Names with a switch.
-const SWITCHES: [(&str, fn(&mut Features)); 2] = [
+const SWITCHES: [Switch; 2] = [
     ("promql-delayed-name-removal", |features| features.delayed_name_removal = true),
     ("use-start-timestamps", |features| features.use_start_timestamps = true),
 ];
@@ -101,8 +104,7 @@ mod tests {
         let features = Features::parse(
             "promql-delayed-name-removal, promql-experimental-functions,use-start-timestamps",
         );
-        let expected =
-            Features { delayed_name_removal: true, use_start_timestamps: true, ..Features::default() };
+        let expected = Features { delayed_name_removal: true, use_start_timestamps: true };
         assert_eq!(features, Ok(expected));
         let error = Features::parse("agent").unwrap_err();
         assert!(error.starts_with("\"agent\" is no feature; allowed are promql-"), "{error}");

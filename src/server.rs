@@ -175,6 +175,11 @@ impl Running {
         &self.core
     }
 
+    /// Comes back when a client asked over `/-/quit` that the server ends.
+    pub fn quit_asked(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shutdown.quit_asked()
+    }
+
     /// Stops accepting, finishes what runs (at most `--shutdown-timeout`), flushes and closes the storage.
     ///
     /// # Errors

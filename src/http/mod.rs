@@ -30,6 +30,9 @@ use crate::{health, prom_api, remote};
 /// Responses below this size are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
+/// Most clients that wait for notifications, as in Prometheus.
+const NOTIFICATION_CLIENT_COUNT_MAX: usize = 16;
+
 /// What all HTTP handlers share.
 #[derive(Debug)]
 pub struct HttpState {
@@ -39,6 +42,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// One permit per KiB of write bodies in flight.
     pub write_gate: Arc<Semaphore>,
+    /// One permit per client that waits for notifications.
+    pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
     pub shutdown: Shutdown,
     /// When the server was started, for `/api/v1/status/runtimeinfo`.
@@ -55,6 +60,7 @@ impl HttpState {
         let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
         Self {
             write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
+            notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,
             started_ms: crate::core::now_ms(),
@@ -81,7 +87,7 @@ impl HttpState {
     }
 }
 
-fn unavailable(is_stopping: bool) -> Response {
+pub(crate) fn unavailable(is_stopping: bool) -> Response {
     let stopping = HeaderValue::from_static(if is_stopping { "true" } else { "false" });
     let mut headers = HeaderMap::new();
     headers.insert("x-prometheus-stopping", stopping);

@@ -47,7 +47,8 @@ pub(super) struct Question {
     limit: Option<usize>,
     timeout: Duration,
     lookback_ms: Option<i64>,
-    has_stats: bool,
+    /// The value of `stats`; empty = none are asked for.
+    stats: String,
 }
 
 impl Question {
@@ -71,7 +72,7 @@ impl Question {
             timeout,
             // As in Prometheus, 0 and less mean the default.
             lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
-            has_stats: call.params.get("stats").is_some(),
+            stats: call.params.get("stats").unwrap_or_default().to_owned(),
         })
     }
 }
@@ -151,7 +152,13 @@ fn answer(
     if question.limit.is_some_and(|limit| truncate(&mut value, limit)) {
         remarks.warnings.push(TRUNCATED.to_owned());
     }
-    if question.has_stats {
+    if !question.stats.is_empty() {
+        if !matches!(question.stats.as_str(), "true" | "all") {
+            remarks.warnings.push(format!(
+                "value {:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+                question.stats
+            ));
+        }
         remarks.stats = Some(timings.to_json().to_string());
     }
     let mut rest = ResultJson::new(value, &remarks);

@@ -267,7 +267,8 @@ mod tests {
              # TYPE http_code untyped\nhttp_code{a_b=\"c\",instance=\"\"} 0.25 1500\n"
         );
         let text = to_text(&newest[2..], true);
-        let expected = "# TYPE \"http.code\" untyped\n{\"http.code\",\"a.b\"=\"c\",instance=\"\"} 0.25 1500\n";
+        let expected =
+            "# TYPE \"http.code\" untyped\n{\"http.code\",\"a.b\"=\"c\",instance=\"\"} 0.25 1500\n";
         assert_eq!(text, expected);
     }
 
@@ -280,9 +281,13 @@ mod tests {
         };
         let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7";
         assert_eq!(format(&format!("{protobuf},text/plain;q=0.3")), Format::Protobuf);
-        assert_eq!(format("text/plain;version=1.0.0;escaping=allow-utf-8"), Format::Text { is_utf8_allowed: true });
+        assert_eq!(
+            format("text/plain;version=1.0.0;escaping=allow-utf-8"),
+            Format::Text { is_utf8_allowed: true }
+        );
         assert_eq!(format("*/*"), Format::Text { is_utf8_allowed: false });
-        let family = MetricFamily::decode_length_delimited(&to_protobuf(&[sample(&[("__name__", "a")], 2.0)])[..]);
+        let family =
+            MetricFamily::decode_length_delimited(&to_protobuf(&[sample(&[("__name__", "a")], 2.0)])[..]);
         assert_eq!(family.unwrap().metrics[0].untyped, Some(Untyped { value: Some(2.0) }));
     }
 }

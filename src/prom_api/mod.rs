@@ -11,10 +11,12 @@ mod call;
 mod error;
 mod evaluate;
 mod exemplars;
+mod federate;
 mod format_query;
 mod labels;
 mod metadata;
 pub mod number;
+mod openapi;
 mod params;
 mod parse_query;
 mod query;
@@ -60,6 +62,8 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/labels", with_options(get(labels::labels).post(labels::labels)))
         .route("/api/v1/label/{name}/values", with_options(get(labels::label_values)))
         .route("/api/v1/metadata", with_options(get(metadata::metadata)))
+        .merge(federate::router())
+        .merge(openapi::router())
         .merge(rules::router())
         .merge(status::router())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))

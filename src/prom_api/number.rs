@@ -20,7 +20,13 @@ pub fn push_plain(out: &mut Vec<u8>, value: f64) {
 /// Appends a number as the text format has it (Go's `'g', -1`): with an exponent below 1e-4 and from 1e6 on.
 pub(super) fn push_general(out: &mut String, value: f64) {
     if !value.is_finite() {
-        out.push_str(if value.is_nan() { "NaN" } else if value > 0.0 { "+Inf" } else { "-Inf" });
+        out.push_str(if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "+Inf"
+        } else {
+            "-Inf"
+        });
         return;
     }
     let text = format!("{value:e}");

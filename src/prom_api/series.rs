@@ -17,7 +17,7 @@ pub(super) async fn series(call: Call) -> Result<Response, ApiError> {
     }
     let limit = call.params.limit()?;
     let range = call.params.time_range()?;
-    let sets = parse_selectors(&selectors, &call.core.parse_options)?;
+    let sets = parse_selectors(&selectors, &call.core.parse_options, "match[]")?;
     // One more than the limit, to know whether there is more.
     let enough = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
     call.read(move |snapshot| {

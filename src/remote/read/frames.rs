@@ -127,7 +127,8 @@ fn push_frame(out: &mut Vec<u8>, query_index: usize, labels: &[proto::Label], ch
         proto::ChunkedReadResponse { chunked_series: vec![series], query_index: query_index as i64 };
     let message = message.encode_to_vec();
     prost::encoding::encode_varint(message.len() as u64, out);
-    out.extend_from_slice(&crc32c(&message).to_be_bytes());
+    // Go writes big-endian.
+    out.extend_from_slice(&crc32c(&message).swap_bytes().to_le_bytes());
     out.extend_from_slice(&message);
 }
 
@@ -183,7 +184,7 @@ mod tests {
         let length = prost::encoding::decode_varint(&mut rest).unwrap() as usize;
         let (sum, message) = rest.split_at(4);
         assert_eq!(message.len(), length);
-        assert_eq!(sum, crc32c(message).to_be_bytes());
+        assert_eq!(sum, crc32c(message).swap_bytes().to_le_bytes());
         let message = proto::ChunkedReadResponse::decode(message).unwrap();
         assert_eq!(message.query_index, 3);
         let spans: Vec<(i64, i64, i32)> = message.chunked_series[0]

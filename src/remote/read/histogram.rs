@@ -112,8 +112,8 @@ mod tests {
             (0.5, vec![243]),
             (2_f64.powi(-128), vec![116]),
             (1024.0, vec![254]),
-            (2048.0, [&[255][..], &2048_f64.to_be_bytes()[..]].concat()),
-            (0.1, [&[255][..], &0.1_f64.to_be_bytes()[..]].concat()),
+            (2048.0, [&[255][..], &2048_f64.to_bits().swap_bytes().to_le_bytes()[..]].concat()),
+            (0.1, [&[255][..], &0.1_f64.to_bits().swap_bytes().to_le_bytes()[..]].concat()),
         ] {
             let mut out = BitWriter::default();
             push_zero_threshold(&mut out, threshold);

@@ -10,7 +10,8 @@ use super::bits::{BitWriter, is_in_bit_range};
 /// Encodes at least one and at most 65,535 samples.
 pub(super) fn encode(timestamps_ms: &[i64], values: &[f64]) -> Vec<u8> {
     let count = timestamps_ms.len().min(values.len()).min(usize::from(u16::MAX));
-    let mut out = BitWriter::after((count as u16).to_be_bytes().to_vec());
+    let mut out = BitWriter::default();
+    out.push(count as u64, 16);
     let mut window = Window::default();
     let (mut time_ms, mut value_bits, mut delta) = (0, 0, 0);
     for (index, (next_ms, value)) in timestamps_ms.iter().zip(values).take(count).enumerate() {
@@ -128,7 +129,7 @@ pub(super) mod tests {
 
     /// A reader written from the description of the format, as in Prometheus' iterator.
     pub(crate) fn decode(chunk: &[u8]) -> Vec<(i64, u64)> {
-        let count = u16::from_be_bytes([chunk[0], chunk[1]]);
+        let count = usize::from(chunk[0]) << 8 | usize::from(chunk[1]);
         let mut bits = Bits { bytes: &chunk[2..], position: 0 };
         let mut samples = Vec::new();
         let (mut time, mut delta, mut value, mut leading, mut trailing) = (0_i64, 0_i64, 0_u64, 0, 0);
