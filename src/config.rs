@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use mytsdb_storage::model::{MatchOp, Matcher};
 use mytsdb_storage::{StorageOptions, WalSync};
 
 use crate::features::Features;
@@ -149,7 +150,7 @@ struct Flags {
     /// How long a client may take to send its headers or stay idle, and to send its body
     #[arg(long, env = "MYTSDB_HTTP_READ_TIMEOUT", default_value = "1m", value_name = "DURATION", value_parser = positive_duration_ms)]
     http_read_timeout: i64,
-    /// Origin whose pages may read the query API: *, none, or one such as https://example.org
+    /// Origins whose pages may read the query API: *, none, one such as https://example.org, or a regular expression
     #[arg(long, env = "MYTSDB_HTTP_CORS_ORIGIN", default_value = "*", value_name = "ORIGIN", value_parser = cors_origin)]
     http_cors_origin: CorsOrigin,
     /// Longest wait for running requests when the server goes down
@@ -167,7 +168,7 @@ struct Flags {
 }
 
 /// Whose pages may read the query API from a browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum CorsOrigin {
     /// Everybody's, as Prometheus does by default.
     Any,
@@ -175,6 +176,8 @@ pub enum CorsOrigin {
     None,
     /// Those of one origin.
     One(axum::http::HeaderValue),
+    /// Those of the origins that a regular expression describes as a whole.
+    Pattern(Matcher),
 }
 
 /// All settings of a server, valid as a whole.
@@ -402,15 +405,22 @@ fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
+const ALLOWED_ORIGINS: &str = "allowed are *, none, an origin such as https://example.org, or a regular expression such as https?://(a|b)\\.example\\.org";
+
 fn cors_origin(text: &str) -> Result<CorsOrigin, String> {
     match text {
         "*" => Ok(CorsOrigin::Any),
         "none" => Ok(CorsOrigin::None),
+        pattern if pattern.contains(['(', '[', '*', '+', '?', '|', '\\', '^', '$']) => {
+            Matcher::new(MatchOp::Regex, "origin", pattern)
+                .map(CorsOrigin::Pattern)
+                .map_err(|error| format!("{error}; {ALLOWED_ORIGINS}"))
+        }
         origin if origin.starts_with("http://") || origin.starts_with("https://") => origin
             .parse()
             .map(CorsOrigin::One)
             .map_err(|_| "allowed are the characters of an HTTP header".to_owned()),
-        _ => Err("allowed are *, none, or an origin such as https://example.org".to_owned()),
+        _ => Err(ALLOWED_ORIGINS.to_owned()),
     }
 }
 

@@ -266,6 +266,7 @@ async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, Start
             lookback_ms: config.query.lookback_ms,
             query_bytes_max: config.query.bytes_max,
             delayed_name_removal: config.query.features.delayed_name_removal,
+            use_start_timestamps: config.query.features.use_start_timestamps,
             ..EngineOptions::default()
         }),
         parse_options: ParseOptions {

@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub query_bytes_max: usize,
     /// Whether `__name__` is dropped at the very end instead of at each node.
     pub delayed_name_removal: bool,
+    /// Whether `rate`, `increase`, `irate`, `resets` and `start_timestamp` look at start times.
+    pub use_start_timestamps: bool,
     /// What the query's bytes are taken of, too: its tenant's budget, for example.
     pub shared_budget: Option<Arc<MemoryBudget>>,
     /// Threads that one query may use.
@@ -39,6 +41,7 @@ impl Default for EngineOptions {
             default_subquery_step_ms: 60_000,
             query_bytes_max: 1 << 30,
             delayed_name_removal: false,
+            use_start_timestamps: false,
             shared_budget: None,
             thread_count: std::thread::available_parallelism().map_or(1, usize::from),
         }

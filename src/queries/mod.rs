@@ -91,6 +91,11 @@ impl Queries {
         &self.active
     }
 
+    /// The budget that all queries of a tenant share.
+    pub fn budget_of(&self, tenant: &TenantId) -> Arc<MemoryBudget> {
+        self.budgets.of(tenant)
+    }
+
     /// Bytes that all queries hold.
     pub fn used_bytes(&self) -> usize {
         self.budgets.used_bytes()
