@@ -116,7 +116,10 @@ async fn run(call: &Call, question: Question) -> Result<(Answer, u64), ApiError>
     let tenant = call.tenant.clone();
     let work = move || {
         let mut timings = Timings { queued: place.queued(), ..Timings::default() };
-        let answer = answer(&core, &tenant, &question, &place, &mut timings);
+        let answer = core
+            .engine
+            .install(|| answer(&core, &tenant, &question, &place, &mut timings))
+            .unwrap_or_else(|error| Err(error.into()));
         let error = answer.as_ref().err().map(|error| error.text.as_str());
         core.queries.log_end(&description, error, Some(timings.to_json()), core.now_ms());
         answer
@@ -162,9 +165,14 @@ fn answer(
         remarks.stats = Some(timings.to_json().to_string());
     }
     let mut rest = ResultJson::new(value, &remarks);
+    if let Some(parts) = rest.write_in_parallel(core.engine.options().thread_count) {
+        let written = parts.into_iter().map(Bytes::from).collect();
+        return Ok((Answer { written, rest: None, memory }, stats.samples_read));
+    }
     let mut first = Vec::with_capacity(4096);
     let has_more = rest.fill(&mut first, FIRST_CHUNK_BYTES);
-    Ok((Answer { first: first.into(), rest: has_more.then_some((rest, memory)) }, stats.samples_read))
+    let written = vec![first.into()];
+    Ok((Answer { written, rest: has_more.then_some(rest), memory }, stats.samples_read))
 }
 
 fn eval(
@@ -241,24 +249,29 @@ fn remarks(annotations: &Annotations, query: &str) -> Remarks {
 /// An answer whose beginning is written.
 #[derive(Debug)]
 struct Answer {
-    first: Bytes,
-    /// What is still to be written, with the memory that it takes.
-    rest: Option<(ResultJson, Reservation)>,
+    written: Vec<Bytes>,
+    /// What is still to be written.
+    rest: Option<ResultJson>,
+    /// What the result takes.
+    memory: Reservation,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let body = match self.rest {
-            None => Body::from(self.first),
-            Some(rest) => {
-                let first = stream::iter([Ok::<_, Infallible>(self.first)]);
-                let rest = stream::unfold(Some(rest), |rest| async {
-                    let (mut rest, memory) = rest?;
+        let memory = self.memory;
+        let body = match (<[Bytes; 1]>::try_from(self.written), self.rest) {
+            (Ok([whole]), None) => Body::from(whole),
+            (written, rest) => {
+                let written = written.map_or_else(|many| many, |[one]| vec![one]);
+                let written = stream::iter(written.into_iter().map(Ok::<_, Infallible>));
+                // The memory counts against the limits until everything is sent.
+                let rest = stream::unfold((rest, memory), |(rest, memory)| async {
+                    let mut rest = rest?;
                     let mut chunk = Vec::with_capacity(CHUNK_BYTES + 1024);
                     let has_more = rest.fill(&mut chunk, CHUNK_BYTES);
-                    Some((Ok(chunk.into()), has_more.then_some((rest, memory))))
+                    Some((Ok(chunk.into()), (has_more.then_some(rest), memory)))
                 });
-                Body::from_stream(futures::StreamExt::chain(first, rest))
+                Body::from_stream(futures::StreamExt::chain(written, rest))
             }
         };
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
