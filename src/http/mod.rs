@@ -6,6 +6,8 @@ mod cors;
 pub mod listener;
 mod observe;
 
+pub use listener::ClientAddr;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -28,6 +30,9 @@ use crate::{health, prom_api, remote};
 /// Responses below this size are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
+/// Most clients that wait for notifications, as in Prometheus.
+const NOTIFICATION_CLIENT_COUNT_MAX: usize = 16;
+
 /// What all HTTP handlers share.
 #[derive(Debug)]
 pub struct HttpState {
@@ -35,10 +40,10 @@ pub struct HttpState {
     pub config: Config,
     /// The server's own metrics.
     pub metrics: Arc<Metrics>,
-    /// One permit per query that is evaluated.
-    pub query_gate: Arc<Semaphore>,
     /// One permit per KiB of write bodies in flight.
     pub write_gate: Arc<Semaphore>,
+    /// One permit per client that waits for notifications.
+    pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
     pub shutdown: Shutdown,
     /// When the server was started, for `/api/v1/status/runtimeinfo`.
@@ -54,8 +59,8 @@ impl HttpState {
     pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
         Self {
-            query_gate: Arc::new(Semaphore::new(config.query.concurrency_max)),
             write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
+            notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,
             started_ms: crate::core::now_ms(),
@@ -82,7 +87,7 @@ impl HttpState {
     }
 }
 
-fn unavailable(is_stopping: bool) -> Response {
+pub(crate) fn unavailable(is_stopping: bool) -> Response {
     let stopping = HeaderValue::from_static(if is_stopping { "true" } else { "false" });
     let mut headers = HeaderMap::new();
     headers.insert("x-prometheus-stopping", stopping);
@@ -105,6 +110,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(prom_api::admin::router())
         .merge(operations)
         .merge(remote::router())
+        .merge(remote::read::router())
         .layer(CatchPanicLayer::new())
         .route_layer(from_fn_with_state(Arc::clone(state), observe::observe))
         .with_state(Arc::clone(state))

@@ -154,6 +154,11 @@ fn eval_aggregate(
     aggregate_k::select(ctx, aggregate, &param, (span, whole), block)
 }
 
+/// How many points of a row are there.
+pub(crate) fn present_count(row: &[f64]) -> usize {
+    row.iter().filter(|value| !is_absent(**value)).count()
+}
+
 /// One series of a block as a result: the points that are there.
 pub(crate) fn series_of(block: &Block, index: usize, grid: &StepGrid) -> MatrixSeries {
     let cells = block.cells(index);

@@ -1,7 +1,10 @@
 //! The evaluator's promises beside PromQL: limits, cancellation, depth, determinism, names without delay.
 
+use std::sync::Arc;
+
 use mytsdb_promql::{
-    CancelReason, Cancellation, Engine, EngineOptions, EvalError, ParseOptions, QueryOutput, Value, parse,
+    BudgetScope, CancelReason, Cancellation, Engine, EngineOptions, EvalError, MemoryBudget, ParseOptions,
+    QueryOutput, Value, parse,
 };
 use mytsdb_storage::model::{LabelSet, StartRun, TenantId};
 use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
@@ -73,16 +76,38 @@ fn queries_that_need_too_much_memory_say_so() {
     let snapshot = storage.reader(&TenantId::anonymous());
     let engine = Engine::new(EngineOptions { query_bytes_max: 30_000, ..EngineOptions::default() });
     let error = range(&engine, &snapshot, "m").unwrap_err();
-    let EvalError::TooManyBytes { needed, limit, selector } = &error else { panic!("{error}") };
+    let EvalError::TooManyBytes { needed, limit, scope: BudgetScope::Query, selector } = &error else {
+        panic!("{error}")
+    };
     assert_eq!((*needed, *limit), (100 * 61 * 8, 30_000));
     assert_eq!(selector, r#" by selector {__name__="m"}"#);
     // An aggregation holds no series.
     assert!(range(&engine, &snapshot, "sum(m)").is_ok());
+    // Raw samples count as they are read.
+    let options = EngineOptions { query_bytes_max: 15_000, ..EngineOptions::default() };
+    let error = instant(&engine.with_options(options), &snapshot, "m[1h]").unwrap_err();
+    assert!(error.to_string().ends_with("by selector m[1h]"), "{error}");
     // Steps without end are refused before they are made.
     assert!(matches!(
         instant(&engine, &snapshot, "sum_over_time(vector(time())[100y:1ms])"),
         Err(EvalError::TooManyBytes { .. })
     ));
+}
+
+#[test]
+fn a_shared_budget_holds_the_result_until_it_is_dropped() {
+    let (_folder, storage) = stored(&["m"], 10, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let shared = Arc::new(MemoryBudget::new(BudgetScope::All, 20_000, None));
+    let options = EngineOptions { shared_budget: Some(Arc::clone(&shared)), ..EngineOptions::default() };
+    let engine = Engine::default().with_options(options);
+    let output = range(&engine, &snapshot, "m").unwrap();
+    assert_eq!(shared.used_bytes(), 10 * 61 * 16);
+    let error = range(&engine, &snapshot, "m").unwrap_err();
+    assert!(matches!(error, EvalError::TooManyBytes { scope: BudgetScope::All, .. }), "{error}");
+    drop(output);
+    assert_eq!(shared.used_bytes(), 0);
+    assert!(range(&engine, &snapshot, "m").is_ok());
 }
 
 #[test]
