@@ -56,6 +56,7 @@ fn engine(criterion: &mut Criterion) {
         sample_ends: &ends,
         timestamps_ms: &times,
         values: &values,
+        starts: &[],
         labels: &labels,
         histograms: &[],
         exemplars: &[],

@@ -48,6 +48,7 @@ impl Fixture {
             sample_ends: &columns.sample_ends,
             timestamps_ms: &columns.timestamps_ms,
             values: &columns.values,
+            starts: &[],
             labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
             histograms: &[],
             exemplars: &[],

@@ -40,6 +40,7 @@ fn export(request: &ExportMetricsServiceRequest) -> (Stored, Reply) {
             sample_ends: &decoded.sample_ends,
             timestamps_ms: &decoded.timestamps_ms,
             values: &decoded.values,
+            starts: &[],
             labels: &decoded,
             histograms: &[],
             exemplars: &[],

@@ -110,6 +110,7 @@ fn ingest(
         sample_ends: &decoded.sample_ends,
         timestamps_ms: &decoded.timestamps_ms,
         values: &decoded.values,
+        starts: &[],
         labels: &decoded,
         histograms: &[],
         exemplars: &[],

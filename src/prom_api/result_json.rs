@@ -15,6 +15,7 @@ pub struct ResultJson {
     /// What follows the result: statistics, warnings, infos.
     tail: Vec<u8>,
     place: Place,
+    times: TimeTexts,
 }
 
 /// What is to be written next.
@@ -48,7 +49,7 @@ impl ResultJson {
         push_texts(&mut tail, b",\"warnings\":[", &remarks.warnings);
         push_texts(&mut tail, b",\"infos\":[", &remarks.infos);
         tail.push(b'}');
-        Self { value, tail, place: Place::Head }
+        Self { value, tail, place: Place::Head, times: TimeTexts::default() }
     }
 
     /// Appends the next bytes until `out` has at least `bytes_enough` or the end is reached.
@@ -90,7 +91,14 @@ impl ResultJson {
                         }
                         let timestamps_ms = &series.timestamps_ms[point_index..];
                         let values = &series.values[point_index..];
-                        let written = push_points(out, timestamps_ms, values, point_index == 0, bytes_enough);
+                        let written = push_points(
+                            out,
+                            &mut self.times,
+                            timestamps_ms,
+                            values,
+                            point_index == 0,
+                            bytes_enough,
+                        );
                         if written < values.len() {
                             Place::Series { series_index, point_index: point_index + written }
                         } else {
@@ -142,9 +150,74 @@ fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet, k
     out.extend_from_slice(key);
 }
 
+/// The beginnings of points, `,[<time>,"`, by time: the series of a result mostly have the same times.
+#[derive(Debug, Default)]
+struct TimeTexts {
+    /// Ascending by time.
+    known: Vec<TimeText>,
+    /// Where the next time is probably found.
+    next: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TimeText {
+    timestamp_ms: i64,
+    length: usize,
+    bytes: [u8; 32],
+}
+
+impl TimeText {
+    fn new(timestamp_ms: i64) -> Self {
+        let mut text = Vec::with_capacity(32);
+        text.extend_from_slice(b",[");
+        push_timestamp(&mut text, timestamp_ms);
+        text.extend_from_slice(b",\"");
+        // Of 19 digits, sign and point there are 26 bytes at most.
+        let length = text.len().min(32);
+        let mut bytes = [0; 32];
+        bytes[..length].copy_from_slice(&text[..length]);
+        Self { timestamp_ms, length, bytes }
+    }
+}
+
+/// Most times whose texts are kept: as many as a range query may have steps.
+const TIME_TEXT_COUNT_MAX: usize = 11_001;
+
+impl TimeTexts {
+    /// The text for a time; times of one series are asked for in ascending order.
+    #[inline]
+    fn of(&mut self, timestamp_ms: i64) -> TimeText {
+        if let Some(text) = self.known.get(self.next)
+            && text.timestamp_ms == timestamp_ms
+        {
+            self.next += 1;
+            return *text;
+        }
+        self.find(timestamp_ms)
+    }
+
+    #[cold]
+    fn find(&mut self, timestamp_ms: i64) -> TimeText {
+        let position = self.known.partition_point(|text| text.timestamp_ms < timestamp_ms);
+        self.next = position + 1;
+        match self.known.get(position) {
+            Some(text) if text.timestamp_ms == timestamp_ms => *text,
+            Some(_) => TimeText::new(timestamp_ms),
+            None => {
+                let text = TimeText::new(timestamp_ms);
+                if self.known.len() < TIME_TEXT_COUNT_MAX {
+                    self.known.push(text);
+                }
+                text
+            }
+        }
+    }
+}
+
 /// Appends points until `out` is long enough (at least one); returns how many.
 fn push_points(
     out: &mut Vec<u8>,
+    times: &mut TimeTexts,
     timestamps_ms: &[i64],
     values: &[f64],
     is_first: bool,
@@ -155,9 +228,14 @@ fn push_points(
         if written > 0 && out.len() >= bytes_enough {
             break;
         }
-        out.extend_from_slice(if is_first && written == 0 { b"[" } else { b",[" });
-        push_timestamp(out, *timestamp_ms);
-        out.extend_from_slice(b",\"");
+        let time = times.of(*timestamp_ms);
+        let start = out.len();
+        // PERF: a copy of known length; what is too much is cut off again.
+        out.extend_from_slice(&time.bytes);
+        out.truncate(start + time.length);
+        if is_first && written == 0 {
+            out.remove(start);
+        }
         push_value(out, *value);
         out.extend_from_slice(b"\"]");
         written += 1;

@@ -197,6 +197,7 @@ impl Columns {
             sample_ends: &self.sample_ends,
             timestamps_ms: &self.timestamps_ms,
             values: &self.values,
+            starts: &[],
             labels,
             histograms: &self.histograms,
             exemplars: &self.exemplars,

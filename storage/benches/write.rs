@@ -71,6 +71,7 @@ fn scrape_order(criterion: &mut Criterion) {
                     sample_ends: &sample_ends,
                     timestamps_ms: &timestamps_ms,
                     values: &values,
+                    starts: &[],
                     labels: &Sets(&sets[start..start + BATCH_SERIES_COUNT]),
                     histograms: &[],
                     exemplars: &[],

@@ -3,7 +3,7 @@
 //! Input: what a protocol reader at the rim found, as borrowed columns. Output of a write: a [`WriteReport`].
 //! Not here: decoding of protocols, resolving of series (see `head`).
 
-use crate::model::{Exemplar, Histogram, LabelSet, MetricMetadata};
+use crate::model::{Exemplar, Histogram, LabelSet, MetricMetadata, StartRun};
 
 /// Gives the labels of a batch's series when the head meets a key for the first time.
 ///
@@ -66,6 +66,12 @@ pub struct WriteBatch<'a> {
     pub timestamps_ms: &'a [i64],
     /// Sample values, bit-exact.
     pub values: &'a [f64],
+    /// When counting began, by ascending position in the columns above; samples before the first run have no start
+    /// time. Kept as given, also if it is not before the sample. Histograms carry their own.
+    ///
+    /// A sample is its value and its start time: of several at one time the last one wins with both, even if it has no
+    /// start time. A repeat changes nothing only if both are the same.
+    pub starts: &'a [StartRun],
     /// Samples that are histograms, in any order; a series may have both kinds.
     pub histograms: &'a [HistogramSample],
     /// Exemplars, in any order.

@@ -45,13 +45,8 @@ pub(crate) fn extrapolated(
         find_resets(values, resets);
     }
     let mut reset_low = 0;
-    let divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
-    // PERF (kernel/rate): on a regular column these three numbers rarely change, and with them a division goes.
-    let mut known_shape = (0, 0, 0);
-    let mut known_factor = 0.0;
-    let mut known_start = 0.0;
-    let mut known_end = 0.0;
-    windows.for_each(times_ms, |step_index, low, high| {
+    let mut edges = Edges::default();
+    let mut one = |step_index: usize, low: usize, high: usize| {
         if high < low + 2 {
             out[step_index] = ABSENT;
             return;
@@ -67,37 +62,77 @@ pub(crate) fn extrapolated(
                 increase += values[*reset as usize - 1];
             }
         }
+        edges.move_to(&times_ms[low..high], windows, step_index, kind);
+        out[step_index] = edges.extrapolate(first_value, increase, kind);
+    };
+    let regular = windows.regular(times_ms);
+    let interior = regular.and_then(|regular| regular.interior()).filter(|(_, first, _)| first.len() > 1);
+    let (Some(regular), Some((steps, first, advance)), true) = (regular, interior, resets.is_empty()) else {
+        return windows.for_each(times_ms, one);
+    };
+    regular.for_each(0..steps.start, &mut one);
+    regular.for_each(steps.end..windows.count, &mut one);
+    // PERF (bench `kernel`, `rate`): nearly all steps of nearly all series; the edges are the same at all of them.
+    edges.move_to(&times_ms[first.clone()], windows, steps.start, kind);
+    let oldest = values[first.start..].iter().step_by(advance);
+    let newest = values[first.end - 1..].iter().step_by(advance);
+    for ((slot, oldest), newest) in out[steps].iter_mut().zip(oldest).zip(newest) {
+        *slot = edges.extrapolate(*oldest, newest - oldest, kind);
+    }
+}
+
+/// How far a window reaches beyond its first and last sample, and what follows from it.
+#[derive(Debug, Default)]
+struct Edges {
+    /// Milliseconds between the samples, from the last to the end, and how many pairs of neighbours.
+    shape: (i64, i64, usize),
+    sampled: f64,
+    start: f64,
+    end: f64,
+    divisor: f64,
+    factor: f64,
+}
+
+impl Edges {
+    /// Looks at the window of a step, with the times of its samples (at least two).
+    #[inline]
+    fn move_to(&mut self, times_ms: &[i64], windows: &WindowGrid, step_index: usize, kind: RateKind) {
+        let (first_ms, last_ms) = (times_ms[0], times_ms[times_ms.len() - 1]);
         let end_ms = windows.end_ms_at(step_index);
-        let sampled_ms = times_ms[last] - times_ms[low];
-        let to_end_ms = end_ms - times_ms[last];
-        let shape = (sampled_ms, to_end_ms, last - low);
-        if shape != known_shape {
-            known_shape = shape;
-            let to_start_ms = times_ms[low] - end_ms.saturating_sub(windows.range_ms);
-            let average = sampled_ms as f64 / (last - low) as f64;
-            let threshold = average * 1.1;
-            known_start = to_start_ms as f64;
-            if known_start >= threshold {
-                known_start = average / 2.0;
-            }
-            known_end = to_end_ms as f64;
-            if known_end >= threshold {
-                known_end = average / 2.0;
-            }
-            let sampled = sampled_ms as f64;
-            known_factor = (sampled + known_start + known_end) / sampled / divisor;
+        let sampled_ms = last_ms - first_ms;
+        let to_end_ms = end_ms - last_ms;
+        // PERF: on a regular column these numbers rarely change, and with them a division goes.
+        let shape = (sampled_ms, to_end_ms, times_ms.len() - 1);
+        if shape == self.shape {
+            return;
         }
-        let mut factor = known_factor;
-        if kind.is_counter && increase > 0.0 && first_value >= 0.0 {
-            let sampled = sampled_ms as f64;
-            // Where the line through the samples hits zero, a counter must have started.
-            if sampled * first_value < known_start * increase {
-                let to_zero = sampled * (first_value / increase);
-                factor = (sampled + to_zero + known_end) / sampled / divisor;
-            }
+        self.shape = shape;
+        let to_start_ms = first_ms - end_ms.saturating_sub(windows.range_ms);
+        let sampled = sampled_ms as f64;
+        let average = sampled / (times_ms.len() - 1) as f64;
+        let threshold = average * 1.1;
+        let reach = |distance_ms: i64| {
+            let distance = distance_ms as f64;
+            if distance >= threshold { average / 2.0 } else { distance }
+        };
+        (self.sampled, self.start, self.end) = (sampled, reach(to_start_ms), reach(to_end_ms));
+        self.divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
+        self.factor = (sampled + self.start + self.end) / sampled / self.divisor;
+    }
+
+    #[inline]
+    fn extrapolate(&self, first_value: f64, increase: f64, kind: RateKind) -> f64 {
+        // Where the line through the samples hits zero, a counter must have started.
+        if kind.is_counter
+            && increase > 0.0
+            && first_value >= 0.0
+            && self.sampled * first_value < self.start * increase
+        {
+            let to_zero = self.sampled * (first_value / increase);
+            return increase * ((self.sampled + to_zero + self.end) / self.sampled / self.divisor);
         }
-        out[step_index] = increase * factor;
-    });
+        increase * self.factor
+    }
 }
 
 /// Difference of the last two samples of each window; per second and reset-aware if `is_rate`.

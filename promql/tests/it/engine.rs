@@ -31,6 +31,7 @@ fn stored(names: &[&str], count: usize, sample_count: usize) -> (tempfile::TempD
         sample_ends: &ends,
         timestamps_ms: &times,
         values: &values,
+        starts: &[],
         labels: &labels,
         histograms: &[],
         exemplars: &[],

@@ -14,7 +14,7 @@ use crate::block::tombstones::Tombstones;
 use crate::block::view::BlockView;
 use crate::chunk::{ChunkDecoder, ChunkError, is_histogram_chunk};
 use crate::fs::FileSystem;
-use crate::model::{LabelSet, MatchOp, Matcher, TimeRange};
+use crate::model::{LabelSet, MatchOp, Matcher, StartTimes, TimeRange};
 use crate::read::ReadError;
 
 /// Verifies a block, and its tombstones of `tombstone_generation`.
@@ -100,6 +100,7 @@ pub(super) fn decode_any(decoder: &mut ChunkDecoder, values: &[u8], count: usize
     if is_histogram_chunk(values) {
         decoder.decode_histograms(values, count, &mut Vec::new())
     } else {
+        decoder.decode_starts(values, count, 0..count, 0, &mut StartTimes::new())?;
         decoder.decode_values(values, count, &mut Vec::new())
     }
 }

@@ -30,6 +30,7 @@ fn write(storage: &Storage, host: &str, last_ms: i64, sample_count: usize) {
         sample_ends: &[sample_count],
         timestamps_ms: &timestamps_ms,
         values: &values,
+        starts: &[],
         labels: &labels,
         metadata: &[],
         histograms: &[],

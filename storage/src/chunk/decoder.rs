@@ -18,17 +18,19 @@ use super::histogram_decoder::HistogramScratch;
 use super::integers::IntegerReader;
 use super::miniblock::BlockScratch;
 use super::paged::PagedDecoder;
+use super::starts::{self, StartsScratch};
 use super::timestamps::TimestampDecoder;
 use crate::coding::Cursor;
 
 /// Decodes chunks; keeps its scratch memory between them.
 #[derive(Debug, Default)]
 pub struct ChunkDecoder {
-    scratch: BlockScratch,
+    pub(super) scratch: BlockScratch,
     exceptions: Vec<(usize, f64)>,
     timestamps: TimestampDecoder,
     paged: PagedDecoder,
     pub(super) histogram: HistogramScratch,
+    pub(super) starts: StartsScratch,
 }
 
 impl ChunkDecoder {
@@ -108,7 +110,7 @@ impl ChunkDecoder {
         range: &Range<usize>,
         out: &mut Vec<f64>,
     ) -> Result<(), ChunkError> {
-        let mut cursor = Cursor::new(bytes);
+        let mut cursor = Cursor::new(starts::split(bytes)?.1);
         let id = cursor.u8()?;
         let exponent = id >> EXPONENT_SHIFT;
         if id & PAGED == PAGED {

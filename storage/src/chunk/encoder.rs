@@ -10,6 +10,7 @@ use super::format::{EXPONENT_SHIFT, HAS_EXCEPTIONS, PAGED, SAMPLE_COUNT_MAX};
 use super::histogram::HistogramScratch;
 use super::integers::{IntegerEncoder, IntegerPlan};
 use super::paged::{PAGED_SAMPLE_COUNT_MIN, PagedEncoder};
+use super::starts::StartsScratch;
 use super::timestamps::TimestampEncoder;
 
 /// Encodes columns of values and timestamps; keeps its scratch memory between chunks.
@@ -24,6 +25,8 @@ pub struct ChunkEncoder {
     timestamps: TimestampEncoder,
     paged: PagedEncoder,
     pub(super) histogram: HistogramScratch,
+    pub(super) starts: StartsScratch,
+    pub(super) start_integers: IntegerEncoder,
 }
 
 #[derive(Debug, Default)]

@@ -25,6 +25,8 @@ pub(super) const FLOAT_BITS: u8 = 15;
 pub(super) const PAGED: u8 = CONSTANT | HAS_DIVISOR;
 /// Value chunk of native histograms: [`CONSTANT`] with [`HAS_EXCEPTIONS`], exponent 0.
 pub(super) const HISTOGRAM: u8 = CONSTANT | HAS_EXCEPTIONS;
+/// Start times of a chunk of floats, then that chunk: [`CONSTANT`] with [`HAS_EXCEPTIONS`], exponent 1.
+pub(super) const STARTS: u8 = 1 << EXPONENT_SHIFT | HISTOGRAM;
 /// Bit 0 of a histogram chunk's flags: counts are integers.
 pub(super) const HISTOGRAM_IS_INTEGER: u8 = 0b01;
 /// Most samples times columns of a histogram chunk: bounds what its decoder allocates.

@@ -18,6 +18,7 @@
 //! | `huffman` | that code |
 //! | `bitpack` | the packing kernels |
 //! | `histogram`, `histogram_decoder` | native histograms of one layout, a column per bucket |
+//! | `starts` | start times, as a prefix to the values |
 //! | `timestamps` | a grid and the distance from it |
 //!
 //! Format: `docs/format/chunk.md`.
@@ -37,6 +38,7 @@ mod huffman;
 mod integers;
 mod miniblock;
 mod paged;
+mod starts;
 mod timestamps;
 
 #[cfg(test)]

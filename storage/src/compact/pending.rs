@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use crate::model::Histogram;
+use crate::model::{Histogram, StartSlice, StartTimes};
 
 /// Merged samples, ascending by time. Floats are columns; histograms stand beside them, each time once in either.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub(super) timestamps_ms: Vec<i64>,
     pub(super) values: Vec<f64>,
+    pub(super) starts: StartTimes,
     /// Which input each float came from.
     ranks: Vec<u32>,
     pub(super) histograms: Vec<HistogramRow>,
@@ -20,6 +21,7 @@ pub(super) struct Pending {
 struct MergedColumns {
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    starts: StartTimes,
     ranks: Vec<u32>,
 }
 
@@ -39,6 +41,7 @@ impl Pending {
     pub(super) fn clear(&mut self) {
         self.timestamps_ms.clear();
         self.values.clear();
+        self.starts.clear();
         self.ranks.clear();
         self.histograms.clear();
     }
@@ -50,11 +53,18 @@ impl Pending {
     }
 
     /// Takes floats of one input, ascending.
-    pub(super) fn add_floats(&mut self, timestamps_ms: &[i64], values: &[f64], rank: u32) {
+    pub(super) fn add_floats(
+        &mut self,
+        timestamps_ms: &[i64],
+        values: &[f64],
+        starts: StartSlice<'_>,
+        rank: u32,
+    ) {
         let Some(first_ms) = timestamps_ms.first() else { return };
         let from = self.timestamps_ms.partition_point(|time_ms| time_ms < first_ms);
         if from == self.timestamps_ms.len() {
             self.timestamps_ms.extend_from_slice(timestamps_ms);
+            self.starts.append(self.values.len(), values.len(), starts);
             self.values.extend_from_slice(values);
             self.ranks.resize(self.timestamps_ms.len(), rank);
             return;
@@ -62,6 +72,7 @@ impl Pending {
         let merged = &mut self.merged;
         merged.timestamps_ms.clear();
         merged.values.clear();
+        merged.starts.clear();
         merged.ranks.clear();
         let (mut old, mut new) = (from, 0);
         while old < self.timestamps_ms.len() || new < timestamps_ms.len() {
@@ -76,10 +87,12 @@ impl Pending {
             };
             if takes_new {
                 merged.timestamps_ms.push(new_ms);
+                merged.starts.push(merged.values.len(), starts.at(new));
                 merged.values.push(values[new]);
                 merged.ranks.push(rank);
             } else {
                 merged.timestamps_ms.push(old_ms);
+                merged.starts.push(merged.values.len(), self.starts.at(old));
                 merged.values.push(self.values[old]);
                 merged.ranks.push(self.ranks[old]);
             }
@@ -88,7 +101,9 @@ impl Pending {
         }
         self.timestamps_ms.truncate(from);
         self.values.truncate(from);
+        self.starts.truncate(from);
         self.ranks.truncate(from);
+        self.starts.append(from, merged.values.len(), merged.starts.up_to(merged.values.len()));
         self.timestamps_ms.extend_from_slice(&merged.timestamps_ms);
         self.values.extend_from_slice(&merged.values);
         self.ranks.extend_from_slice(&merged.ranks);
@@ -123,27 +138,32 @@ impl Pending {
             return;
         }
         let mut kept = 0;
+        let mut starts = StartTimes::new();
         for at in 0..self.timestamps_ms.len() {
             let time_ms = self.timestamps_ms[at];
             if self.histograms.binary_search_by_key(&time_ms, |row| row.time_ms).is_err() {
                 self.timestamps_ms[kept] = time_ms;
                 self.values[kept] = self.values[at];
+                starts.push(kept, self.starts.at(at));
                 self.ranks[kept] = self.ranks[at];
                 kept += 1;
             }
         }
         self.timestamps_ms.truncate(kept);
         self.values.truncate(kept);
+        self.starts = starts;
         self.ranks.truncate(kept);
     }
 
     /// Takes the samples from `start_ms` on out.
     pub(super) fn split_off(&mut self, start_ms: i64) -> Self {
+        let float_count = self.values.len();
         let floats_at = self.timestamps_ms.partition_point(|time_ms| *time_ms < start_ms);
         let histograms_at = self.histograms.partition_point(|row| row.time_ms < start_ms);
         Self {
             timestamps_ms: self.timestamps_ms.split_off(floats_at),
             values: self.values.split_off(floats_at),
+            starts: self.starts.split_off(floats_at, float_count),
             ranks: self.ranks.split_off(floats_at),
             histograms: self.histograms.split_off(histograms_at),
             merged: MergedColumns::default(),
@@ -154,6 +174,8 @@ impl Pending {
     pub(super) fn drop_floats(&mut self, count: usize) {
         self.timestamps_ms.drain(..count);
         self.values.drain(..count);
+        self.starts.remove(0..count);
+        self.starts.truncate(self.values.len());
         self.ranks.drain(..count);
     }
 }
@@ -177,7 +199,10 @@ mod tests {
                     samples.iter().filter(|(_, kind)| **kind == is_histogram).map(|(time_ms, _)| *time_ms).collect()
                 };
                 let floats_ms = of_kind(false);
-                pending.add_floats(&floats_ms, &vec![value; floats_ms.len()], *rank);
+                // Start times tell the inputs apart as the values do.
+                let starts: StartTimes = vec![index as i64; floats_ms.len()].into_iter().collect();
+                let starts = starts.up_to(floats_ms.len());
+                pending.add_floats(&floats_ms, &vec![value; floats_ms.len()], starts, *rank);
                 let histograms_ms = of_kind(true);
                 let histogram = Arc::new(Histogram { count: value, ..Histogram::default() });
                 pending.add_histograms(&histograms_ms, &vec![histogram; histograms_ms.len()], *rank);
@@ -190,6 +215,8 @@ mod tests {
                 }
             }
             pending.resolve();
+            let expected_starts: StartTimes = pending.values.iter().map(|value| *value as i64).collect();
+            prop_assert_eq!(&pending.starts, &expected_starts);
             let mut found: BTreeMap<i64, (bool, f64)> = BTreeMap::new();
             for (time_ms, value) in pending.timestamps_ms.iter().zip(&pending.values) {
                 prop_assert_eq!(found.insert(*time_ms, (false, *value)), None);

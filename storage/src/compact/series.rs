@@ -4,6 +4,7 @@
 //! byte; the others are decoded, merged and cut anew. Samples leave as soon as no later chunk can change them, so
 //! memory does not grow with the length of the series.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -18,7 +19,7 @@ use crate::chunk::{
     is_histogram_chunk,
 };
 use crate::head::CHUNK_SAMPLE_COUNT;
-use crate::model::{Histogram, TimeRange};
+use crate::model::{Histogram, StartTimes, TimeRange};
 use crate::read::ReadError;
 
 /// Timestamps that are kept decoded, and as many that are kept with their encoding: series of one target share them.
@@ -86,6 +87,7 @@ pub(super) struct SeriesMerger<'a> {
     pieces: Vec<Piece>,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    starts: StartTimes,
     histograms: Vec<Arc<Histogram>>,
     pending: Pending,
     /// The chunks of the series at hand.
@@ -110,6 +112,7 @@ impl<'a> SeriesMerger<'a> {
             pieces: Vec::new(),
             timestamps_ms: Vec::new(),
             values: Vec::new(),
+            starts: StartTimes::new(),
             histograms: Vec::new(),
             pending: Pending::default(),
             chunks: Vec::new(),
@@ -232,20 +235,28 @@ impl<'a> SeriesMerger<'a> {
         }
         self.values.clear();
         self.decoder.decode_values(bytes, sample_count, &mut self.values).map_err(damaged)?;
+        self.starts.clear();
+        self.decoder
+            .decode_starts(bytes, sample_count, 0..sample_count, 0, &mut self.starts)
+            .map_err(damaged)?;
         if deleted.is_empty() {
-            self.pending.add_floats(timestamps_ms, &self.values, piece.rank);
+            let starts = self.starts.up_to(sample_count);
+            self.pending.add_floats(timestamps_ms, &self.values, starts, piece.rank);
             return Ok(());
         }
+        let mut kept_starts = StartTimes::new();
         self.timestamps_ms.clear();
         let mut kept_count = 0;
         for (at, time_ms) in timestamps_ms.iter().enumerate() {
             if is_kept(*time_ms) {
                 self.timestamps_ms.push(*time_ms);
                 self.values[kept_count] = self.values[at];
+                kept_starts.push(kept_count, self.starts.at(at));
                 kept_count += 1;
             }
         }
-        self.pending.add_floats(&self.timestamps_ms, &self.values[..kept_count], piece.rank);
+        let kept = &self.values[..kept_count];
+        self.pending.add_floats(&self.timestamps_ms, kept, kept_starts.up_to(kept_count), piece.rank);
         Ok(())
     }
 
@@ -262,7 +273,7 @@ impl<'a> SeriesMerger<'a> {
                 let count = pending.count_before(end_ms).saturating_sub(SAMPLE_COUNT_MAX);
                 count - count % SAMPLE_COUNT_MAX
             });
-            self.emit_floats(&pending.timestamps_ms[..emitted], &pending.values[..emitted]);
+            self.emit_floats(&pending, 0..emitted);
             pending.drop_floats(emitted);
         } else {
             let rest = end_ms.map(|end_ms| pending.split_off(end_ms));
@@ -279,10 +290,7 @@ impl<'a> SeriesMerger<'a> {
         let mut rows = pending.histograms.as_slice();
         while let Some(first) = rows.first() {
             let floats_end = pending.timestamps_ms.partition_point(|time_ms| *time_ms < first.time_ms);
-            self.emit_floats(
-                &pending.timestamps_ms[float_at..floats_end],
-                &pending.values[float_at..floats_end],
-            );
+            self.emit_floats(pending, float_at..floats_end);
             float_at = floats_end;
             let next_float_ms = pending.timestamps_ms.get(float_at).copied();
             let run = rows.partition_point(|row| next_float_ms.is_none_or(|next_ms| row.time_ms < next_ms));
@@ -300,19 +308,22 @@ impl<'a> SeriesMerger<'a> {
             }
             rows = later;
         }
-        self.emit_floats(&pending.timestamps_ms[float_at..], &pending.values[float_at..]);
+        self.emit_floats(pending, float_at..pending.values.len());
     }
 
-    fn emit_floats(&mut self, timestamps_ms: &[i64], values: &[f64]) {
-        if values.is_empty() {
+    /// Encodes the floats at `range`.
+    fn emit_floats(&mut self, pending: &Pending, range: Range<usize>) {
+        if range.is_empty() {
             return;
         }
         if self.level < FINAL_LEVEL {
-            return self.cut(timestamps_ms, values);
+            return self.cut(pending, range);
         }
-        let length = values.len().div_ceil(values.len().div_ceil(SAMPLE_COUNT_MAX));
-        for (timestamps_ms, values) in timestamps_ms.chunks(length).zip(values.chunks(length)) {
+        for part in parts_of(range, SAMPLE_COUNT_MAX) {
+            let (timestamps_ms, values) =
+                (&pending.timestamps_ms[part.clone()], &pending.values[part.clone()]);
             let mut bytes = Vec::new();
+            self.encoder.encode_starts(pending.starts.slice(part.clone()), values.len(), &mut bytes);
             if self.encoder.encode_values_paged(values, &mut bytes) {
                 self.push_chunk(timestamps_ms, bytes);
                 continue;
@@ -321,18 +332,19 @@ impl<'a> SeriesMerger<'a> {
             if bytes.len() <= LONG_CHUNK_BYTES_MAX || values.len() <= CHUNK_SAMPLE_COUNT {
                 self.push_chunk(timestamps_ms, bytes);
             } else {
-                self.cut(timestamps_ms, values);
+                self.cut(pending, part);
             }
         }
     }
 
     /// Encodes floats in chunks of about equal length that short ranges can do without reading more than one.
-    fn cut(&mut self, timestamps_ms: &[i64], values: &[f64]) {
-        let length = values.len().div_ceil(values.len().div_ceil(CHUNK_SAMPLE_COUNT));
-        for (timestamps_ms, values) in timestamps_ms.chunks(length).zip(values.chunks(length)) {
+    fn cut(&mut self, pending: &Pending, range: Range<usize>) {
+        for part in parts_of(range, CHUNK_SAMPLE_COUNT) {
+            let values = &pending.values[part.clone()];
             let mut bytes = Vec::new();
+            self.encoder.encode_starts(pending.starts.slice(part.clone()), values.len(), &mut bytes);
             self.encoder.encode_values(values, &mut bytes);
-            self.push_chunk(timestamps_ms, bytes);
+            self.push_chunk(&pending.timestamps_ms[part], bytes);
         }
     }
 
@@ -357,4 +369,11 @@ impl<'a> SeriesMerger<'a> {
             values,
         });
     }
+}
+
+/// Cuts a range that is not empty into as few parts as possible, of at most `length_max` and about equal length.
+fn parts_of(range: Range<usize>, length_max: usize) -> impl Iterator<Item = Range<usize>> {
+    let length = range.len().div_ceil(range.len().div_ceil(length_max));
+    let end = range.end;
+    range.step_by(length).map(move |start| start..end.min(start + length))
 }

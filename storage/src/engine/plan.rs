@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 use super::WriteError;
 use crate::batch::{RejectReason, Rejection, WriteBatch, WriteReport};
 use crate::head::{CHUNK_SAMPLE_COUNT, Codec, Generation, Resolution, SampleRuns, SealedChunk};
-use crate::model::Exemplar;
+use crate::model::{Exemplar, StartRun, StartSlice, StartTimes};
 use crate::wal::{ChunkRecord, RecordBuilder};
 
 /// Runs at least this long are encoded before they are logged.
@@ -59,6 +59,14 @@ pub(super) fn check_shape(batch: &WriteBatch<'_>) -> Result<(), WriteError> {
     if last_end != batch.values.len() {
         return shape(format!("runs end at {last_end}, there are {} samples", batch.values.len()));
     }
+    if !batch.starts.is_sorted_by(|left, right| left.position < right.position) {
+        return shape("positions of start times do not ascend".to_owned());
+    }
+    if let Some(last) = batch.starts.last()
+        && last.position >= batch.values.len()
+    {
+        return shape(format!("a start time of sample {}, there are {}", last.position, batch.values.len()));
+    }
     let sparse = batch.histograms.iter().map(|sample| sample.series_index);
     let indices = sparse.chain(batch.exemplars.iter().map(|sample| sample.series_index));
     match indices.max() {
@@ -82,6 +90,7 @@ pub(super) struct WritePlan<'a> {
     sample_ends: Cow<'a, [usize]>,
     timestamps_ms: Cow<'a, [i64]>,
     values: Cow<'a, [f64]>,
+    starts: Cow<'a, [StartRun]>,
     pub(super) chunks: Vec<(u32, Arc<SealedChunk>)>,
     pub(super) exemplars: Vec<(u32, Exemplar)>,
 }
@@ -105,23 +114,32 @@ impl<'a> WritePlan<'a> {
                 sample_ends: Cow::Borrowed(batch.sample_ends),
                 timestamps_ms: Cow::Borrowed(batch.timestamps_ms),
                 values: Cow::Borrowed(batch.values),
+                starts: Cow::Borrowed(batch.starts),
                 chunks: Vec::new(),
                 exemplars: Vec::new(),
             };
         }
+        let starts = StartSlice::new(batch.starts, 0..batch.values.len());
         let mut plan = OwnedPlan { repeated: repeated(series_refs), ..OwnedPlan::default() };
         for (series_index, series_ref) in series_refs.iter().enumerate() {
             if *series_ref == Resolution::REJECTED {
                 continue;
             }
             let range = run_range(batch, series_index);
-            let (timestamps_ms, values) = (&batch.timestamps_ms[range.clone()], &batch.values[range]);
-            if is_inside || timestamps_ms.iter().all(|time_ms| window.refusal(*time_ms).is_none()) {
-                plan.add_run(*series_ref, timestamps_ms, values);
+            let run = Run {
+                timestamps_ms: &batch.timestamps_ms[range.clone()],
+                values: &batch.values[range.clone()],
+                starts: starts.slice(range),
+            };
+            if is_inside || run.timestamps_ms.iter().all(|time_ms| window.refusal(*time_ms).is_none()) {
+                plan.add_run(*series_ref, run);
             } else {
                 report.rejections.extend(
-                    plan.add_inside(*series_ref, timestamps_ms, values, window)
-                        .map(|(sample_count, reason)| Rejection { series_index, sample_count, reason }),
+                    plan.add_inside(*series_ref, run, window).map(|(sample_count, reason)| Rejection {
+                        series_index,
+                        sample_count,
+                        reason,
+                    }),
                 );
             }
         }
@@ -130,6 +148,7 @@ impl<'a> WritePlan<'a> {
             sample_ends: Cow::Owned(plan.sample_ends),
             timestamps_ms: Cow::Owned(plan.timestamps_ms),
             values: Cow::Owned(plan.values),
+            starts: Cow::Owned(plan.starts.runs().to_vec()),
             chunks: plan.chunks,
             exemplars: Vec::new(),
         }
@@ -141,6 +160,7 @@ impl<'a> WritePlan<'a> {
             sample_ends: &self.sample_ends,
             timestamps_ms: &self.timestamps_ms,
             values: &self.values,
+            starts: StartSlice::new(&self.starts, 0..self.values.len()),
         }
     }
 
@@ -163,7 +183,7 @@ impl<'a> WritePlan<'a> {
                 let (timestamps_ms, values) = runs.run(index);
                 (self.series_refs[index], timestamps_ms, values)
             });
-            builder.samples(tenant_number, self.series_refs.len(), columns);
+            builder.samples(tenant_number, self.series_refs.len(), columns, runs.starts);
         }
         for run in record_runs(&self.chunks, RECORD_CHUNK_BYTES) {
             let records = run.iter().map(|(series_ref, chunk)| ChunkRecord {
@@ -213,6 +233,14 @@ fn record_runs(
     })
 }
 
+/// The samples of one series.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    timestamps_ms: &'a [i64],
+    values: &'a [f64],
+    starts: StartSlice<'a>,
+}
+
 #[derive(Debug, Default)]
 struct OwnedPlan {
     /// Series with several runs in the batch: all go one by one, because chunks come after samples in the log and
@@ -222,11 +250,13 @@ struct OwnedPlan {
     sample_ends: Vec<usize>,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    starts: StartTimes,
     chunks: Vec<(u32, Arc<SealedChunk>)>,
 }
 
 impl OwnedPlan {
-    fn add_run(&mut self, series_ref: u32, timestamps_ms: &[i64], values: &[f64]) {
+    fn add_run(&mut self, series_ref: u32, run: Run<'_>) {
+        let Run { timestamps_ms, values, starts } = run;
         if values.is_empty() {
             return;
         }
@@ -235,13 +265,17 @@ impl OwnedPlan {
             Codec::with(|codec| {
                 let chunk_count = values.len().div_ceil(CHUNK_SAMPLE_COUNT);
                 let chunk_samples = values.len().div_ceil(chunk_count);
+                let mut position = 0;
                 for (times, values) in timestamps_ms.chunks(chunk_samples).zip(values.chunks(chunk_samples)) {
-                    self.chunks.push((series_ref, Arc::new(codec.seal(times, values))));
+                    let starts = starts.slice(position..position + values.len());
+                    self.chunks.push((series_ref, Arc::new(codec.seal(times, values, starts))));
+                    position += values.len();
                 }
             });
             return;
         }
         self.series_refs.push(series_ref);
+        self.starts.append(self.values.len(), values.len(), starts);
         self.timestamps_ms.extend_from_slice(timestamps_ms);
         self.values.extend_from_slice(values);
         self.sample_ends.push(self.values.len());
@@ -251,16 +285,17 @@ impl OwnedPlan {
     fn add_inside(
         &mut self,
         series_ref: u32,
-        timestamps_ms: &[i64],
-        values: &[f64],
+        run: Run<'_>,
         window: TimeWindow,
     ) -> Option<(usize, RejectReason)> {
         let mut refused: Option<(usize, RejectReason)> = None;
         let mut kept_timestamps_ms = Vec::new();
         let mut kept_values = Vec::new();
-        for (time_ms, value) in timestamps_ms.iter().zip(values) {
+        let mut kept_starts = StartTimes::new();
+        for (position, (time_ms, value)) in run.timestamps_ms.iter().zip(run.values).enumerate() {
             match (window.refusal(*time_ms), &mut refused) {
                 (None, _) => {
+                    kept_starts.push(kept_values.len(), run.starts.at(position));
                     kept_timestamps_ms.push(*time_ms);
                     kept_values.push(*value);
                 }
@@ -268,7 +303,12 @@ impl OwnedPlan {
                 (Some(reason), None) => refused = Some((1, reason)),
             }
         }
-        self.add_run(series_ref, &kept_timestamps_ms, &kept_values);
+        let kept = Run {
+            timestamps_ms: &kept_timestamps_ms,
+            values: &kept_values,
+            starts: kept_starts.up_to(kept_values.len()),
+        };
+        self.add_run(series_ref, kept);
         refused
     }
 }

@@ -19,6 +19,7 @@ fn write(storage: &Storage, time_ms: i64) {
         sample_ends: &[1],
         timestamps_ms: &[time_ms],
         values: &[1.0],
+        starts: &[],
         labels: &labels,
         histograms: &[],
         exemplars: &[],

@@ -16,7 +16,7 @@ use crate::block::layout::{BlockRef, Day};
 use crate::block::writer::{BlockIdentity, BlockWriteError, BlockWriter, ChunkInput};
 use crate::chunk::{ChunkDecoder, ChunkError};
 use crate::fs::FileSystem;
-use crate::model::{Exemplar, LabelSet, TenantId, TimeRange};
+use crate::model::{Exemplar, LabelSet, StartTimes, TenantId, TimeRange};
 use crate::read::decode_pieces;
 
 /// Series encoded in parallel before they are written in order: bounds the memory of a flush.
@@ -128,6 +128,7 @@ struct Encoder {
     pieces: HeadPieces,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    starts: StartTimes,
 }
 
 impl Encoder {
@@ -145,20 +146,29 @@ impl Encoder {
                 self.copy(chunk, &mut parts)?;
             }
         }
-        self.timestamps_ms.clear();
-        self.values.clear();
-        decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
+        self.clear_columns();
+        self.decode_pieces()?;
         self.cut(&mut parts);
         Ok(parts)
+    }
+
+    fn clear_columns(&mut self) {
+        self.timestamps_ms.clear();
+        self.values.clear();
+        self.starts.clear();
+    }
+
+    fn decode_pieces(&mut self) -> Result<(), ChunkError> {
+        let Self { decoder, pieces, timestamps_ms, values, starts, .. } = self;
+        decode_pieces(pieces, decoder, timestamps_ms, values, starts)
     }
 
     /// As `encode`, for a series that has histograms.
     fn encode_histograms(&mut self) -> Result<Vec<SealedPart>, ChunkError> {
         let mut parts = Vec::new();
-        self.timestamps_ms.clear();
-        self.values.clear();
+        self.clear_columns();
         let mut chunks = std::mem::take(&mut self.pieces.histograms);
-        decode_pieces(&mut self.pieces, &mut self.decoder, &mut self.timestamps_ms, &mut self.values)?;
+        self.decode_pieces()?;
         let is_ascending = chunks.is_sorted_by(|left, right| left.max_ms < right.min_ms);
         if self.timestamps_ms.is_empty() && is_ascending {
             // Full chunks are copied; what lies between them is encoded anew.
@@ -189,7 +199,7 @@ impl Encoder {
         let mut rows = HistogramRows::default();
         rows.merge(chunks, &mut self.decoder)?;
         let mut samples = MixedSamples::new(rows);
-        samples.merge_floats(&self.timestamps_ms, &self.values);
+        samples.merge_floats(&self.timestamps_ms, &self.values, self.starts.up_to(self.values.len()));
         for in_day in samples.split_by(|left_ms, right_ms| Day::of_ms(left_ms) == Day::of_ms(right_ms)) {
             in_day.seal(&mut self.codec, |chunk| {
                 parts.push(SealedPart { day: Day::of_ms(chunk.min_ms), chunk: Arc::new(chunk) });
@@ -205,11 +215,11 @@ impl Encoder {
             parts.push(SealedPart { day, chunk });
             return Ok(());
         }
-        self.timestamps_ms.clear();
-        self.values.clear();
+        self.clear_columns();
         let sample_count = chunk.sample_count as usize;
         self.decoder.decode_timestamps(&chunk.timestamps, sample_count, &mut self.timestamps_ms)?;
         self.decoder.decode_values(&chunk.values, sample_count, &mut self.values)?;
+        self.decoder.decode_starts(&chunk.values, sample_count, 0..sample_count, 0, &mut self.starts)?;
         self.cut(parts);
         Ok(())
     }
@@ -226,10 +236,11 @@ impl Encoder {
             for (timestamps_ms, values) in
                 columns.zip(self.values[start..start + in_day].chunks(chunk_samples))
             {
-                let chunk = Arc::new(self.codec.seal(timestamps_ms, values));
+                let starts = self.starts.slice(start..start + values.len());
+                let chunk = Arc::new(self.codec.seal(timestamps_ms, values, starts));
                 parts.push(SealedPart { day, chunk });
+                start += values.len();
             }
-            start += in_day;
         }
     }
 }

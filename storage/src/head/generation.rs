@@ -3,6 +3,7 @@
 //! Series `r` lives in shard `r % 16` at index `r / 16`. A write takes each shard's lock once.
 //! While active it grows; once frozen by a flush nobody writes to it any more.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +14,7 @@ use super::histograms::HistogramShard;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
 use super::{SHARD_COUNT, SeriesTable};
 use crate::chunk::is_histogram_chunk;
-use crate::model::{Exemplar, TimeRange};
+use crate::model::{Exemplar, StartSlice, TimeRange, UNKNOWN_START_MS};
 
 /// Samples by series, as the head takes them.
 ///
@@ -25,15 +26,27 @@ pub(crate) struct SampleRuns<'a> {
     pub(crate) sample_ends: &'a [usize],
     pub(crate) timestamps_ms: &'a [i64],
     pub(crate) values: &'a [f64],
+    /// Start times of the samples of all runs.
+    pub(crate) starts: StartSlice<'a>,
 }
 
 impl<'a> SampleRuns<'a> {
     /// The columns of one run.
     #[inline]
     pub(crate) fn run(&self, index: usize) -> (&'a [i64], &'a [f64]) {
+        let range = self.range(index);
+        (&self.timestamps_ms[range.clone()], &self.values[range])
+    }
+
+    /// The start times of one run.
+    pub(crate) fn starts(&self, index: usize) -> StartSlice<'a> {
+        self.starts.slice(self.range(index))
+    }
+
+    #[inline]
+    fn range(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.sample_ends[index - 1] };
-        let end = self.sample_ends[index];
-        (&self.timestamps_ms[start..end], &self.values[start..end])
+        start..self.sample_ends[index]
     }
 }
 
@@ -142,6 +155,7 @@ impl Generation {
         codec: &mut Codec,
     ) -> (isize, usize) {
         let order = order_by_shard(runs.series_refs);
+        let has_starts = !runs.starts.is_empty();
         let mut grown = 0;
         let mut sample_count = 0;
         for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
@@ -155,8 +169,15 @@ impl Generation {
                 let series = shard.series_mut(local_index, &mut grown);
                 let (timestamps_ms, values) = runs.run(run_index);
                 sample_count += values.len();
+                if has_starts {
+                    let starts_ms = runs.starts(run_index).each(values.len());
+                    for ((time_ms, value), start_ms) in timestamps_ms.iter().zip(values).zip(starts_ms) {
+                        grown += series.append(*time_ms, *value, start_ms, codec);
+                    }
+                    continue;
+                }
                 for (time_ms, value) in timestamps_ms.iter().zip(values) {
-                    grown += series.append(*time_ms, *value, codec);
+                    grown += series.append(*time_ms, *value, UNKNOWN_START_MS, codec);
                 }
             }
         }

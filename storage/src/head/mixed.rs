@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::series::{Codec, SealedChunk};
 use super::{CHUNK_SAMPLE_COUNT, HISTOGRAM_CHUNK_SAMPLE_COUNT, HistogramRows, seal_histograms};
-use crate::model::Histogram;
+use crate::model::{Histogram, StartSlice, StartTimes};
 use crate::read::merge_halves;
 
 /// Ascending samples of one series, floats and histograms: what merging gives and chunks are cut from.
@@ -16,7 +16,8 @@ pub(crate) struct MixedSamples {
 
 #[derive(Debug, Clone)]
 enum MixedSample {
-    Float(f64),
+    /// A value and its start time.
+    Float(f64, i64),
     Histogram(Arc<Histogram>),
 }
 
@@ -35,13 +36,15 @@ impl MixedSamples {
     }
 
     /// Adds ascending floats; what is there already wins.
-    pub(crate) fn merge_floats(&mut self, timestamps_ms: &[i64], values: &[f64]) {
+    pub(crate) fn merge_floats(&mut self, timestamps_ms: &[i64], values: &[f64], starts: StartSlice<'_>) {
         if values.is_empty() {
             return;
         }
         let middle = values.len();
         let known = std::mem::take(&mut self.samples);
-        self.samples = values.iter().map(|value| MixedSample::Float(*value)).chain(known).collect();
+        let floats = values.iter().zip(starts.each(values.len()));
+        self.samples =
+            floats.map(|(value, start_ms)| MixedSample::Float(*value, start_ms)).chain(known).collect();
         self.timestamps_ms.splice(0..0, timestamps_ms.iter().copied());
         merge_halves(0, middle, &mut self.timestamps_ms, &mut self.samples);
     }
@@ -67,22 +70,27 @@ impl MixedSlice<'_> {
     pub(crate) fn seal(&self, codec: &mut Codec, mut take: impl FnMut(SealedChunk)) {
         let mut start = 0;
         let is_same_kind = |left: &MixedSample, right: &MixedSample| {
-            matches!(left, MixedSample::Float(_)) == matches!(right, MixedSample::Float(_))
+            matches!(left, MixedSample::Float(..)) == matches!(right, MixedSample::Float(..))
         };
         for same_kind in self.samples.chunk_by(is_same_kind) {
             let timestamps_ms = &self.timestamps_ms[start..start + same_kind.len()];
             start += same_kind.len();
-            let (mut values, mut rows) = (Vec::new(), Vec::new());
+            let (mut values, mut starts, mut rows) = (Vec::new(), StartTimes::new(), Vec::new());
             for sample in same_kind {
                 match sample {
-                    MixedSample::Float(value) => values.push(*value),
+                    MixedSample::Float(value, start_ms) => {
+                        starts.push(values.len(), *start_ms);
+                        values.push(*value);
+                    }
                     MixedSample::Histogram(histogram) => rows.push(Arc::clone(histogram)),
                 }
             }
             if rows.is_empty() {
                 let chunk_samples = values.len().div_ceil(values.len().div_ceil(CHUNK_SAMPLE_COUNT));
+                let mut position = 0;
                 for (times, values) in timestamps_ms.chunks(chunk_samples).zip(values.chunks(chunk_samples)) {
-                    take(codec.seal(times, values));
+                    take(codec.seal(times, values, starts.slice(position..position + values.len())));
+                    position += values.len();
                 }
             } else {
                 seal_histograms(timestamps_ms, &rows, HISTOGRAM_CHUNK_SAMPLE_COUNT, codec, &mut take);

@@ -197,6 +197,7 @@ fn runs_of(view: &SamplesView) -> SampleRuns<'_> {
         sample_ends: &view.sample_ends,
         timestamps_ms: &view.timestamps_ms,
         values: &view.values,
+        starts: view.starts.up_to(view.values.len()),
     }
 }
 
@@ -229,6 +230,7 @@ impl ReplayedTenant {
                 orphan_count += values.len();
                 continue;
             };
+            self.pending.starts.append(self.pending.values.len(), values.len(), runs.starts(index));
             self.pending.series_refs.push(series_ref);
             self.pending.timestamps_ms.extend_from_slice(timestamps_ms);
             self.pending.values.extend_from_slice(values);
@@ -295,7 +297,7 @@ impl ReplayedTenant {
 mod tests {
     use super::*;
     use crate::head::{HeadPieces, decode_stream};
-    use crate::model::{LabelSet, TimeRange};
+    use crate::model::{LabelSet, StartTimes, TimeRange};
 
     fn view(runs: &[(u32, &[i64])]) -> SamplesView {
         let mut view = SamplesView::default();
@@ -316,7 +318,9 @@ mod tests {
             head.apply(3, Record::Samples(view(&[(1, &[1, 2])])));
             head.apply(3, Record::Tenant("t"));
             head.apply(3, Record::Series(vec![record(7, "a"), record(u32::MAX - 1, "b")]));
-            head.apply(3, Record::Samples(view(&[(7, &[1, 2]), (8, &[1, 2, 3]), (u32::MAX - 1, &[5])])));
+            let mut with_starts = view(&[(7, &[1, 2]), (8, &[1, 2, 3]), (u32::MAX - 1, &[5])]);
+            with_starts.starts.push(5, 3);
+            head.apply(3, Record::Samples(with_starts));
             // A later process gives the number to another series.
             head.apply(3, Record::Series(vec![record(7, "b")]));
             head.apply(3, Record::Samples(view(&[(7, &[6, 7])])));
@@ -330,7 +334,9 @@ mod tests {
             let mut pieces = HeadPieces::default();
             tenant.generation.collect(series_ref, TimeRange::ALL, &mut pieces);
             let mut times_ms = Vec::new();
-            decode_stream(&pieces.stream, &mut times_ms, &mut Vec::new()).unwrap();
+            let mut starts = StartTimes::new();
+            decode_stream(&pieces.stream, &mut times_ms, &mut Vec::new(), &mut starts).unwrap();
+            assert_eq!(starts.at(0), if id == "b" { 3 } else { 0 }, "start time of the first sample");
             times_ms
         };
         assert_eq!(times_of("a"), [1, 2]);

@@ -14,7 +14,7 @@ use super::late::LateSamples;
 use super::stream::{STREAM_BYTES_MAX, STREAM_STEP_BYTES_MAX, SampleStream, decode_stream};
 use crate::chunk::{ChunkDecoder, ChunkEncoder, ChunkError};
 use crate::coding::{Cursor, put_bytes, put_uvarint};
-use crate::model::{Histogram, TimeRange};
+use crate::model::{Histogram, StartSlice, StartTimes, TimeRange, UNKNOWN_START_MS};
 
 /// An encoded run of ascending samples of one series. Shared with readers, never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(crate) struct Codec {
     pub(crate) decoder: ChunkDecoder,
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
+    starts: StartTimes,
     timestamp_bytes: Vec<u8>,
     value_bytes: Vec<u8>,
     /// The timestamps encoded last, with their bytes: series of one target share them.
@@ -70,9 +71,15 @@ impl Codec {
         CODEC.with_borrow_mut(run)
     }
 
-    /// Encodes ascending samples into a chunk.
-    pub(crate) fn seal(&mut self, timestamps_ms: &[i64], values: &[f64]) -> SealedChunk {
+    /// Encodes ascending samples with their start times into a chunk.
+    pub(crate) fn seal(
+        &mut self,
+        timestamps_ms: &[i64],
+        values: &[f64],
+        starts: StartSlice<'_>,
+    ) -> SealedChunk {
         self.value_bytes.clear();
+        self.encoder.encode_starts(starts, values.len(), &mut self.value_bytes);
         self.encoder.encode_values(values, &mut self.value_bytes);
         self.seal_encoded(timestamps_ms)
     }
@@ -142,7 +149,9 @@ impl Open {
         }
         codec.timestamps_ms.clear();
         codec.values.clear();
-        let decoded = decode_stream(self.stream.bytes(), &mut codec.timestamps_ms, &mut codec.values);
+        codec.starts.clear();
+        let bytes = self.stream.bytes();
+        let decoded = decode_stream(bytes, &mut codec.timestamps_ms, &mut codec.values, &mut codec.starts);
         assert!(decoded.is_ok(), "a stream of the head does not decode: {decoded:?}");
         self.stream.restart();
         codec.timestamp_bytes.clear();
@@ -164,6 +173,15 @@ impl Open {
             };
         }
         self.micro_newest_ms = previous_ms;
+        if let [only] = codec.starts.runs()
+            && only.position == 0
+            && only.start_ms == micro_start_ms(&self.micro, &mut codec.decoder)
+        {
+            codec.encoder.encode_same_starts(&mut codec.value_bytes);
+        } else {
+            let starts = codec.starts.up_to(codec.values.len());
+            codec.encoder.encode_starts(starts, codec.values.len(), &mut codec.value_bytes);
+        }
         codec.encoder.encode_values(&codec.values, &mut codec.value_bytes);
         let needed = self.micro.len() + codec.timestamp_bytes.len() + codec.value_bytes.len() + 6;
         if self.micro.capacity() < needed {
@@ -173,6 +191,31 @@ impl Open {
         put_bytes(&mut self.micro, &codec.timestamp_bytes);
         put_bytes(&mut self.micro, &codec.value_bytes);
         self.micro_sample_count += codec.values.len() as u16;
+    }
+}
+
+/// The start time of the newest sample in micro-chunks. Searched for, as only few series have one to be kept.
+fn micro_start_ms(micro: &[u8], decoder: &mut ChunkDecoder) -> i64 {
+    let mut starts = StartTimes::new();
+    let mut cursor = Cursor::new(micro);
+    let mut position = 0;
+    let mut next = || -> Result<bool, ChunkError> {
+        if cursor.is_at_end() {
+            return Ok(false);
+        }
+        let sample_count = cursor.uvarint()? as usize;
+        cursor.bytes()?;
+        decoder.decode_micro_starts(cursor.bytes()?, sample_count, position, &mut starts)?;
+        position += sample_count;
+        Ok(true)
+    };
+    loop {
+        match next() {
+            Ok(true) => {}
+            Ok(false) => return starts.last_start_ms(),
+            // Nothing is left out then: the start time is written in full.
+            Err(_) => return UNKNOWN_START_MS,
+        }
     }
 }
 
@@ -189,6 +232,8 @@ pub(crate) struct HeadPieces {
     pub(crate) late_chunks: Vec<Arc<SealedChunk>>,
     /// Late samples not in a chunk yet, in order of arrival; these win over everything.
     pub(crate) late: Vec<(i64, f64)>,
+    /// Their start times.
+    pub(crate) late_starts: StartTimes,
     /// Chunks of histograms; each wins over all before it.
     pub(crate) histograms: Vec<Arc<SealedChunk>>,
 }
@@ -200,6 +245,7 @@ impl HeadPieces {
         self.stream.clear();
         self.late_chunks.clear();
         self.late.clear();
+        self.late_starts.clear();
         self.histograms.clear();
     }
 }
@@ -250,11 +296,11 @@ impl SeriesBuffer {
         self.span_ms().is_some_and(|(min_ms, max_ms)| range.overlaps_span(min_ms, max_ms))
     }
 
-    /// Appends one sample; returns by how many bytes the memory grew.
+    /// Appends one sample with its start time; returns by how many bytes the memory grew.
     #[inline]
-    pub(crate) fn append(&mut self, time_ms: i64, value: f64, codec: &mut Codec) -> isize {
+    pub(crate) fn append(&mut self, time_ms: i64, value: f64, start_ms: i64, codec: &mut Codec) -> isize {
         if time_ms <= self.newest_ms {
-            return self.append_late(time_ms, value, codec);
+            return self.append_late(time_ms, value, start_ms, codec);
         }
         let mut grown = 0;
         let open = self.open.get_or_insert_with(|| {
@@ -267,7 +313,7 @@ impl SeriesBuffer {
             // A stream cannot express the distance.
             open.seal_stream(codec);
         }
-        open.stream.push(time_ms, distance_ms.unwrap_or_default(), value);
+        open.stream.push(time_ms, distance_ms.unwrap_or_default(), value, start_ms);
         self.min_ms = self.min_ms.min(time_ms);
         self.newest_ms = time_ms;
         self.sample_count += 1;
@@ -302,18 +348,19 @@ impl SeriesBuffer {
         grown
     }
 
-    fn append_late(&mut self, time_ms: i64, value: f64, codec: &mut Codec) -> isize {
+    fn append_late(&mut self, time_ms: i64, value: f64, start_ms: i64, codec: &mut Codec) -> isize {
         if time_ms == self.newest_ms
-            && let Some(newest) = self.open.as_ref().and_then(|open| open.stream.last_value())
-            && newest.to_bits() == value.to_bits()
+            && let Some(open) = &self.open
+            && open.stream.last_value().is_some_and(|newest| newest.to_bits() == value.to_bits())
+            && open.stream.last_start_ms() == start_ms
             && self.late.as_ref().is_none_or(|late| late.newest_ms() < time_ms)
         {
-            // An identical repeat changes nothing, unless another value came between.
+            // An identical repeat changes nothing, unless another sample came between.
             return 0;
         }
         self.min_ms = self.min_ms.min(time_ms);
         self.sample_count += 1;
-        self.late.get_or_insert_default().append(time_ms, value, codec)
+        self.late.get_or_insert_default().append(time_ms, value, start_ms, codec)
     }
 
     /// Encodes what is in no chunk yet into one; returns by how many bytes the memory grew.
@@ -325,14 +372,21 @@ impl SeriesBuffer {
         }
         let mut timestamps_ms = std::mem::take(&mut codec.timestamps_ms);
         let mut values = std::mem::take(&mut codec.values);
+        let mut starts = std::mem::take(&mut codec.starts);
         timestamps_ms.clear();
         values.clear();
-        let decoded = decode_micro(&open.micro, &mut codec.decoder, &mut timestamps_ms, &mut values)
-            .and_then(|()| Ok(decode_stream(open.stream.bytes(), &mut timestamps_ms, &mut values)?));
+        starts.clear();
+        let decoded =
+            decode_micro(&open.micro, &mut codec.decoder, &mut timestamps_ms, &mut values, &mut starts)
+                .and_then(|()| {
+                    let bytes = open.stream.bytes();
+                    Ok(decode_stream(bytes, &mut timestamps_ms, &mut values, &mut starts)?)
+                });
         assert!(decoded.is_ok(), "a micro-chunk of the head does not decode: {decoded:?}");
-        let chunk = codec.seal(&timestamps_ms, &values);
+        let chunk = codec.seal(&timestamps_ms, &values, starts.up_to(values.len()));
         codec.timestamps_ms = timestamps_ms;
         codec.values = values;
+        codec.starts = starts;
         let grown = chunk.memory_bytes();
         self.push_sealed(Arc::new(chunk));
         grown.cast_signed() - freed.cast_signed()
@@ -365,7 +419,7 @@ impl SeriesBuffer {
     pub(crate) const EMPTY_BYTES: usize = size_of::<Self>();
 }
 
-/// Decodes micro-chunks, appending to both columns.
+/// Decodes micro-chunks, appending to all columns.
 ///
 /// # Errors
 /// [`ChunkError`] if the bytes are not what `seal_stream` wrote.
@@ -374,6 +428,7 @@ pub(crate) fn decode_micro(
     decoder: &mut ChunkDecoder,
     timestamps_ms: &mut Vec<i64>,
     values: &mut Vec<f64>,
+    starts: &mut StartTimes,
 ) -> Result<(), ChunkError> {
     let start = timestamps_ms.len();
     let mut cursor = Cursor::new(micro);
@@ -395,7 +450,9 @@ pub(crate) fn decode_micro(
         } else {
             decoder.decode_timestamps(timestamps, sample_count, timestamps_ms)?;
         }
-        decoder.decode_values(cursor.bytes()?, sample_count, values)?;
+        let bytes = cursor.bytes()?;
+        decoder.decode_micro_starts(bytes, sample_count, values.len(), starts)?;
+        decoder.decode_values(bytes, sample_count, values)?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod matcher;
 mod metadata;
 pub(crate) mod pattern;
 mod stale;
+mod start_times;
 mod tenant;
 mod time_range;
 
@@ -25,5 +26,6 @@ pub use label_set::{LabelSet, LabelSetBuilder, LabelSetError, Labels, METRIC_NAM
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metadata::{MetricKind, MetricMetadata};
 pub use stale::{STALE_NAN_BITS, is_stale, stale_nan};
+pub use start_times::{StartRun, StartSlice, StartTimes, UNKNOWN_START_MS};
 pub use tenant::{TenantId, TenantIdError};
 pub use time_range::TimeRange;

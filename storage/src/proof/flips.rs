@@ -100,7 +100,7 @@ fn a_flipped_bit_of_a_block_is_named_or_harmless() {
 
 #[test]
 fn a_flipped_bit_of_a_wal_segment_shortens_it_and_is_reported() {
-    let fs = samples::directory(Size { series_count: 20, sample_count: 105 }, false);
+    let fs = samples::directory(Size { series_count: 20, sample_count: 85 }, false);
     let (path, bytes) = samples::longest_file(&fs, ".wal").unwrap();
     let mut records: Vec<(u32, String)> = Vec::new();
     let fs: Arc<dyn FileSystem> = Arc::new(fs);

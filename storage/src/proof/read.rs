@@ -13,7 +13,7 @@ use crate::block::tombstones::Tombstones;
 use crate::block::writer::BlockMeta;
 use crate::chunk::{ChunkDecoder, is_histogram_chunk};
 use crate::fs::FileSystem;
-use crate::model::{LabelSet, MatchOp, Matcher, TimeRange};
+use crate::model::{LabelSet, MatchOp, Matcher, StartTimes, TimeRange};
 use crate::read::ReadError;
 use crate::wal::{Record, ReplayProgress, replay};
 
@@ -107,8 +107,13 @@ fn series(block: &BlockReader, id: u32, decoder: &mut ChunkDecoder) -> Result<Se
             bits.extend(rows.iter().map(|row| xxh3_64(format!("{row:?}").as_bytes())));
         } else {
             values.clear();
+            let mut starts = StartTimes::new();
+            decoder.decode_starts(bytes, sample_count, 0..sample_count, 0, &mut starts).map_err(damaged)?;
             decoder.decode_values(bytes, sample_count, &mut values).map_err(damaged)?;
-            bits.extend(values.iter().map(|value| value.to_bits()));
+            let starts_ms = starts.up_to(sample_count).each(sample_count);
+            bits.extend(values.iter().zip(starts_ms).map(|(value, start_ms)| {
+                value.to_bits() ^ start_ms.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            }));
         }
     }
     Ok((labels, timestamps_ms.into_iter().zip(bits).collect()))

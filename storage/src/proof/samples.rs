@@ -9,7 +9,7 @@ use crate::fs::FileSystem;
 use crate::fs::memory::MemoryFs;
 use crate::model::{
     BucketSpan, Exemplar, Histogram, HistogramLayout, LabelSet, Matcher, MetricKind, MetricMetadata,
-    ResetHint, TenantId, TimeRange,
+    ResetHint, StartTimes, TenantId, TimeRange, UNKNOWN_START_MS,
 };
 
 /// The clock: a quarter past midnight UTC, so that a few minutes lie in two days.
@@ -66,6 +66,16 @@ fn value(series: u32, position: i64) -> f64 {
     }
 }
 
+/// Start times of every form: none, one for all, restarts, one for each sample.
+fn start_ms(series: u32, position: i64) -> i64 {
+    match series % 4 {
+        0 => UNKNOWN_START_MS,
+        1 => NOW_MS - 3_600_000,
+        2 => NOW_MS - position / 40 * 600_000,
+        _ => NOW_MS - (position + 1) * 7_001,
+    }
+}
+
 /// One of a row of histograms with one layout.
 pub(crate) fn histogram(position: i64) -> Histogram {
     let span = |offset, length| BucketSpan { offset, length };
@@ -104,10 +114,14 @@ pub(crate) fn fill(storage: &Storage, size: Size) {
         let mut timestamps_ms = Vec::new();
         let mut values = Vec::new();
         let mut sample_ends = Vec::new();
+        let mut starts = StartTimes::new();
         for series in 0..size.series_count {
             // Two rhythms, so that not all series share their timestamps.
             let step_ms = if series % 4 == 3 { 7_001 } else { 15_000 };
             timestamps_ms.extend(positions.iter().map(|position| NOW_MS - position * step_ms));
+            for (at, position) in (values.len()..).zip(positions) {
+                starts.push(at, start_ms(series, *position));
+            }
             values.extend(positions.iter().map(|position| value(series, *position)));
             sample_ends.push(values.len());
         }
@@ -135,6 +149,7 @@ pub(crate) fn fill(storage: &Storage, size: Size) {
             sample_ends: &sample_ends,
             timestamps_ms: &timestamps_ms,
             values: &values,
+            starts: starts.runs(),
             labels: &labels,
             metadata: facts,
             histograms: &histograms,

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::merge_samples;
 use crate::chunk::ChunkDecoder;
 use crate::head::{HeadPieces, HistogramRows};
-use crate::model::{Histogram, TimeRange};
+use crate::model::{Histogram, StartTimes, TimeRange};
 
 /// Decoded timestamp columns kept per worker: neighbouring series of a block share them.
 const CACHED_COLUMN_COUNT_MAX: usize = 64;
@@ -22,6 +22,8 @@ pub struct SampleColumns {
     pub timestamps_ms: Vec<i64>,
     /// Values, bit-exact; stale markers included.
     pub values: Vec<f64>,
+    /// When counting began, of the samples that are no histograms; those carry theirs themselves.
+    pub starts: StartTimes,
     /// Samples that are histograms, by ascending position; `values` holds an ordinary NaN there.
     pub histograms: Vec<(u32, Arc<Histogram>)>,
     pub(super) scratch: ReadScratch,
@@ -56,6 +58,7 @@ impl Clone for SampleColumns {
         Self {
             timestamps_ms: self.timestamps_ms.clone(),
             values: self.values.clone(),
+            starts: self.starts.clone(),
             histograms: self.histograms.clone(),
             scratch: ReadScratch::default(),
         }
@@ -67,6 +70,7 @@ impl SampleColumns {
     pub fn clear(&mut self) {
         self.timestamps_ms.clear();
         self.values.clear();
+        self.starts.clear();
         self.histograms.clear();
     }
 
@@ -82,7 +86,8 @@ impl SampleColumns {
 
     /// Merges what was appended from `middle` on into what was there before: the later samples win.
     pub(super) fn merge(&mut self, middle: usize) {
-        merge_samples(middle, &mut self.timestamps_ms, &mut self.values, &mut self.histograms);
+        let Self { timestamps_ms, values, starts, histograms, .. } = self;
+        merge_samples(middle, timestamps_ms, values, starts, histograms);
     }
 
     /// Drops the samples from position `from` on whose times lie in `deleted` (ascending, disjoint).
@@ -94,6 +99,7 @@ impl SampleColumns {
             let end = from + fresh.partition_point(|time_ms| *time_ms < interval.end_ms);
             self.timestamps_ms.drain(start..end);
             self.values.drain(start..end);
+            self.starts.remove(start..end);
             if !self.histograms.is_empty() {
                 let (start, end) = (start as u32, end as u32);
                 self.histograms.retain_mut(|(position, _)| {
@@ -110,10 +116,12 @@ impl SampleColumns {
         let end = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.end_ms);
         self.timestamps_ms.truncate(end);
         self.values.truncate(end);
+        self.starts.truncate(end);
         let start = self.timestamps_ms.partition_point(|time_ms| *time_ms < range.start_ms);
         if start > 0 {
             self.timestamps_ms.drain(..start);
             self.values.drain(..start);
+            self.starts.remove(0..start);
         }
         if !self.histograms.is_empty() {
             self.histograms.retain_mut(|(position, _)| {

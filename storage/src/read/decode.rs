@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::chunk::{ChunkDecoder, ChunkError};
 use crate::head::{HeadPieces, SealedChunk, decode_micro, decode_stream, sort_late};
-use crate::model::Histogram;
+use crate::model::{Histogram, StartTimes};
 
-/// Decodes everything in `pieces`, appending ascending samples to both columns.
+/// Decodes everything in `pieces`, appending ascending samples to all columns.
 ///
 /// # Errors
 /// [`ChunkError`] if a chunk of the head is damaged.
@@ -15,26 +15,54 @@ pub(crate) fn decode_pieces(
     decoder: &mut ChunkDecoder,
     timestamps_ms: &mut Vec<i64>,
     values: &mut Vec<f64>,
+    starts: &mut StartTimes,
 ) -> Result<(), ChunkError> {
     let start = timestamps_ms.len();
     for chunk in &pieces.sealed {
-        decode_chunk(chunk, decoder, timestamps_ms, values)?;
+        decode_chunk(chunk, decoder, timestamps_ms, values, starts)?;
     }
-    decode_micro(&pieces.micro, decoder, timestamps_ms, values)?;
-    decode_stream(&pieces.stream, timestamps_ms, values)?;
+    decode_micro(&pieces.micro, decoder, timestamps_ms, values, starts)?;
+    decode_stream(&pieces.stream, timestamps_ms, values, starts)?;
     for chunk in &pieces.late_chunks {
         let middle = timestamps_ms.len();
-        decode_chunk(chunk, decoder, timestamps_ms, values)?;
-        merge_halves(start, middle, timestamps_ms, values);
+        decode_chunk(chunk, decoder, timestamps_ms, values, starts)?;
+        merge_floats(start, middle, timestamps_ms, values, starts);
     }
     if !pieces.late.is_empty() {
         let middle = timestamps_ms.len();
-        let (late_timestamps_ms, late_values) = sort_late(&mut pieces.late);
+        let (late_timestamps_ms, late_values, late_starts) = sort_late(&mut pieces.late, &pieces.late_starts);
         timestamps_ms.extend_from_slice(&late_timestamps_ms);
         values.extend_from_slice(&late_values);
-        merge_halves(start, middle, timestamps_ms, values);
+        starts.append(middle, late_values.len(), late_starts.up_to(late_values.len()));
+        merge_floats(start, middle, timestamps_ms, values, starts);
     }
     Ok(())
+}
+
+/// As [`merge_halves`], for columns with start times.
+fn merge_floats(
+    start: usize,
+    middle: usize,
+    timestamps_ms: &mut Vec<i64>,
+    values: &mut Vec<f64>,
+    starts: &mut StartTimes,
+) {
+    if starts.is_empty() {
+        return merge_halves(start, middle, timestamps_ms, values);
+    }
+    let Some(second_min_ms) = timestamps_ms.get(middle).copied() else { return };
+    // What is older than the second run stays where it is.
+    let from = start + timestamps_ms[start..middle].partition_point(|time_ms| *time_ms < second_min_ms);
+    let mut times_ms = timestamps_ms.split_off(from);
+    let starts_ms = starts.slice(from..values.len()).each(values.len() - from);
+    let mut cells: Vec<(f64, i64)> = values.drain(from..).zip(starts_ms).collect();
+    merge_halves(0, middle - from, &mut times_ms, &mut cells);
+    timestamps_ms.append(&mut times_ms);
+    starts.truncate(from);
+    for (value, start_ms) in cells {
+        starts.push(values.len(), start_ms);
+        values.push(value);
+    }
 }
 
 fn decode_chunk(
@@ -42,9 +70,12 @@ fn decode_chunk(
     decoder: &mut ChunkDecoder,
     timestamps_ms: &mut Vec<i64>,
     values: &mut Vec<f64>,
+    starts: &mut StartTimes,
 ) -> Result<(), ChunkError> {
-    decoder.decode_timestamps(&chunk.timestamps, chunk.sample_count as usize, timestamps_ms)?;
-    decoder.decode_values(&chunk.values, chunk.sample_count as usize, values)
+    let sample_count = chunk.sample_count as usize;
+    decoder.decode_timestamps(&chunk.timestamps, sample_count, timestamps_ms)?;
+    decoder.decode_starts(&chunk.values, sample_count, 0..sample_count, values.len(), starts)?;
+    decoder.decode_values(&chunk.values, sample_count, values)
 }
 
 /// Merges the ascending runs `start..middle` and `middle..` in place; for equal times the second run wins.
@@ -92,16 +123,19 @@ pub(crate) fn merge_samples(
     middle: usize,
     timestamps_ms: &mut Vec<i64>,
     values: &mut Vec<f64>,
+    starts: &mut StartTimes,
     histograms: &mut Vec<(u32, Arc<Histogram>)>,
 ) {
     let end = timestamps_ms.len();
     if histograms.is_empty() {
-        return merge_halves(0, middle, timestamps_ms, values);
+        return merge_floats(0, middle, timestamps_ms, values, starts);
     }
     if middle == 0 || middle >= end || timestamps_ms[middle - 1] < timestamps_ms[middle] {
         return;
     }
-    let mut cells: Vec<(f64, Option<Arc<Histogram>>)> = values.iter().map(|value| (*value, None)).collect();
+    let starts_ms = starts.up_to(end).each(end);
+    let mut cells: Vec<(f64, Option<Arc<Histogram>>, i64)> =
+        values.iter().zip(starts_ms).map(|(value, start_ms)| (*value, None, start_ms)).collect();
     for (position, histogram) in histograms.drain(..) {
         cells[position as usize].1 = Some(histogram);
     }
@@ -118,7 +152,9 @@ pub(crate) fn merge_samples(
     }
     merge_halves(0, middle, timestamps_ms, &mut cells);
     values.clear();
-    for (position, (value, histogram)) in cells.into_iter().enumerate() {
+    starts.clear();
+    for (position, (value, histogram, start_ms)) in cells.into_iter().enumerate() {
+        starts.push(position, start_ms);
         values.push(value);
         histograms.extend(histogram.map(|histogram| (position as u32, histogram)));
     }
@@ -142,7 +178,14 @@ mod tests {
                 timestamps_ms.push(*time_ms);
                 values.push(*value as f64);
             }
+            // The start time of a sample goes where its value goes.
+            let mut starts: StartTimes = values.iter().map(|value| *value as i64).collect();
+            let (mut times_ms, mut with_starts) = (timestamps_ms.clone(), values.clone());
+            merge_floats(1, 1 + first.len(), &mut times_ms, &mut with_starts, &mut starts);
             merge_halves(1, 1 + first.len(), &mut timestamps_ms, &mut values);
+            prop_assert_eq!(&times_ms, &timestamps_ms);
+            prop_assert_eq!(&with_starts, &values);
+            prop_assert_eq!(starts, values.iter().map(|value| *value as i64).collect::<StartTimes>());
             let mut expected: BTreeMap<i64, i64> = first;
             expected.extend(second);
             prop_assert_eq!(&timestamps_ms[1..], expected.keys().copied().collect::<Vec<_>>());
@@ -170,7 +213,10 @@ mod tests {
                     }
                 }
             }
-            merge_samples(first.len(), &mut timestamps_ms, &mut values, &mut histograms);
+            let start_of = |value: &f64| if value.is_nan() { 0 } else { *value as i64 };
+            let mut starts: StartTimes = values.iter().map(start_of).collect();
+            merge_samples(first.len(), &mut timestamps_ms, &mut values, &mut starts, &mut histograms);
+            prop_assert_eq!(starts, values.iter().map(start_of).collect::<StartTimes>());
             prop_assert_eq!(&timestamps_ms, &expected.keys().copied().collect::<Vec<_>>());
             let mut found: Vec<(bool, f64)> = values.iter().map(|value| (false, *value)).collect();
             for (position, histogram) in &histograms {

@@ -9,7 +9,7 @@ use super::{ReadError, decode_pieces, merge_samples};
 use crate::block::view::BlockView;
 use crate::chunk::{ChunkError, is_histogram_chunk};
 use crate::head::Generation;
-use crate::model::{Histogram, LabelSet, TimeRange};
+use crate::model::{Histogram, LabelSet, StartSlice, StartTimes, TimeRange};
 
 /// Tells caches of one set from those of another.
 static NEXT_SET_ID: AtomicU64 = AtomicU64::new(1);
@@ -153,9 +153,11 @@ fn corrupt(path: &str, error: &ChunkError) -> ReadError {
 fn append_histograms(
     rows: impl ExactSizeIterator<Item = Arc<Histogram>>,
     values: &mut Vec<f64>,
+    starts: &mut StartTimes,
     histograms: &mut Vec<(u32, Arc<Histogram>)>,
 ) {
     let start = values.len();
+    starts.append(start, rows.len(), StartSlice::UNKNOWN);
     values.resize(start + rows.len(), f64::NAN);
     histograms.extend((start as u32..).zip(rows));
 }
@@ -166,20 +168,20 @@ fn read_head(
     range: TimeRange,
     columns: &mut SampleColumns,
 ) -> Result<(), ChunkError> {
-    let SampleColumns { timestamps_ms, values, histograms, scratch } = &mut *columns;
+    let SampleColumns { timestamps_ms, values, starts, histograms, scratch } = &mut *columns;
     generation.collect(part.series_id, range, &mut scratch.pieces);
     let floats = timestamps_ms.len();
-    decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values)?;
+    decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values, starts)?;
     if scratch.pieces.histograms.is_empty() {
         return Ok(());
     }
-    merge_samples(floats, timestamps_ms, values, histograms);
+    merge_samples(floats, timestamps_ms, values, starts, histograms);
     let middle = timestamps_ms.len();
     scratch.rows.clear();
     scratch.rows.merge(&scratch.pieces.histograms, &mut scratch.decoder)?;
     timestamps_ms.append(&mut scratch.rows.timestamps_ms);
-    append_histograms(scratch.rows.rows.drain(..), values, histograms);
-    merge_samples(middle, timestamps_ms, values, histograms);
+    append_histograms(scratch.rows.rows.drain(..), values, starts, histograms);
+    merge_samples(middle, timestamps_ms, values, starts, histograms);
     Ok(())
 }
 
@@ -189,7 +191,7 @@ fn read_block(
     range: TimeRange,
     columns: &mut SampleColumns,
 ) -> Result<(), ReadError> {
-    let SampleColumns { timestamps_ms, values, histograms, scratch } = columns;
+    let SampleColumns { timestamps_ms, values, starts, histograms, scratch } = columns;
     scratch.chunk_views.clear();
     block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
     let block = &block.reader;
@@ -218,8 +220,12 @@ fn read_block(
             rows.clear();
             scratch.decoder.decode_histograms(bytes, sample_count, rows).map_err(damaged)?;
             rows.truncate(inside.end);
-            append_histograms(rows.drain(inside.start.min(rows.len())..), values, histograms);
+            append_histograms(rows.drain(inside.start.min(rows.len())..), values, starts, histograms);
         } else {
+            scratch
+                .decoder
+                .decode_starts(bytes, sample_count, inside.clone(), values.len(), starts)
+                .map_err(damaged)?;
             scratch.decoder.decode_value_range(bytes, sample_count, inside, values).map_err(damaged)?;
         }
     }

@@ -7,7 +7,9 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::coding::{CodingError, Cursor, crc32c, put_bytes, put_ivarint, put_uvarint};
-use crate::model::{Exemplar, LabelSet, MetricKind, MetricMetadata};
+use crate::model::{
+    Exemplar, LabelSet, MetricKind, MetricMetadata, StartSlice, StartTimes, UNKNOWN_START_MS,
+};
 
 /// First bytes of a segment.
 pub(super) const SEGMENT_MAGIC: [u8; 4] = *b"MTWL";
@@ -28,6 +30,7 @@ const TYPE_SAMPLES: u8 = 3;
 const TYPE_CHUNKS: u8 = 4;
 const TYPE_METADATA: u8 = 5;
 const TYPE_EXEMPLARS: u8 = 6;
+const TYPE_STARTED_SAMPLES: u8 = 7;
 
 /// Builds the header of segment `sequence`.
 pub(super) fn segment_header(sequence: u64) -> Vec<u8> {
@@ -100,6 +103,8 @@ pub(crate) struct SamplesView {
     pub(crate) timestamps_ms: Vec<i64>,
     /// Values.
     pub(crate) values: Vec<f64>,
+    /// Start times.
+    pub(crate) starts: StartTimes,
 }
 
 /// One decoded record.
@@ -151,14 +156,19 @@ impl RecordBuilder {
         });
     }
 
-    /// Adds samples: `runs` gives each series and its columns.
+    /// Adds samples: `runs` gives each series and its columns, `starts` the start times of all of them.
     pub(crate) fn samples<'c>(
         &mut self,
         tenant: u32,
         run_count: usize,
         runs: impl Iterator<Item = (u32, &'c [i64], &'c [f64])> + Clone,
+        starts: StartSlice<'_>,
     ) {
-        self.framed(TYPE_SAMPLES, tenant, |out| {
+        let record_type = if starts.is_empty() { TYPE_SAMPLES } else { TYPE_STARTED_SAMPLES };
+        self.framed(record_type, tenant, |out| {
+            if record_type == TYPE_STARTED_SAMPLES {
+                put_starts(starts, out);
+            }
             put_uvarint(out, run_count as u64);
             let mut previous_ref = 0_i64;
             let mut previous_ms = 0_i64;
@@ -285,6 +295,7 @@ impl<'a> Record<'a> {
             TYPE_TENANT => Record::Tenant(cursor.text()?),
             TYPE_SERIES => Record::Series(decode_series(&mut cursor)?),
             TYPE_SAMPLES => Record::Samples(decode_samples(&mut cursor)?),
+            TYPE_STARTED_SAMPLES => Record::Samples(decode_started_samples(&mut cursor)?),
             TYPE_CHUNKS => Record::Chunks(decode_chunks(&mut cursor)?),
             TYPE_EXEMPLARS => Record::Exemplars(decode_exemplars(&mut cursor)?),
             TYPE_METADATA => Record::Metadata(decode_metadata(&mut cursor)?),
@@ -336,6 +347,46 @@ fn decode_samples(cursor: &mut Cursor<'_>) -> Result<SamplesView, CodingError> {
     let values = cursor.take(value_bytes)?;
     let (words, _) = values.as_chunks::<8>();
     view.values.extend(words.iter().map(|word| f64::from_bits(u64::from_le_bytes(*word))));
+    Ok(view)
+}
+
+fn put_starts(starts: StartSlice<'_>, out: &mut Vec<u8>) {
+    put_uvarint(out, starts.runs().count() as u64);
+    let (mut previous_position, mut previous_ms) = (0, 0_i64);
+    for run in starts.runs() {
+        let is_known = run.start_ms != UNKNOWN_START_MS;
+        let step = run.position.saturating_sub(previous_position) as u64;
+        put_uvarint(out, step.wrapping_shl(1) | u64::from(is_known));
+        if is_known {
+            put_ivarint(out, run.start_ms.wrapping_sub(previous_ms));
+            previous_ms = run.start_ms;
+        }
+        previous_position = run.position;
+    }
+}
+
+fn decode_started_samples(cursor: &mut Cursor<'_>) -> Result<SamplesView, CodingError> {
+    let run_count = cursor.count(1)?;
+    let mut starts = StartTimes::new();
+    let (mut position, mut start_ms) = (0_usize, 0_i64);
+    for _ in 0..run_count {
+        let step = cursor.uvarint()?;
+        position = usize::try_from(step.wrapping_shr(1))
+            .ok()
+            .and_then(|step| position.checked_add(step))
+            .ok_or_else(|| cursor.error("position of a start time is out of range"))?;
+        if step & 1 == 0 {
+            starts.push(position, UNKNOWN_START_MS);
+        } else {
+            start_ms = start_ms.wrapping_add(cursor.ivarint()?);
+            starts.push(position, start_ms);
+        }
+    }
+    let mut view = decode_samples(cursor)?;
+    if starts.runs().last().is_some_and(|run| run.position >= view.values.len()) {
+        return Err(cursor.error("start time of a sample that is not there"));
+    }
+    view.starts = starts;
     Ok(view)
 }
 

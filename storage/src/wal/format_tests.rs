@@ -2,7 +2,7 @@
 
 use super::format::*;
 use crate::coding::{CodingError, Cursor};
-use crate::model::{Exemplar, LabelSet};
+use crate::model::{Exemplar, LabelSet, StartSlice, StartTimes};
 use proptest::prelude::*;
 
 fn sample_builder() -> RecordBuilder {
@@ -11,7 +11,7 @@ fn sample_builder() -> RecordBuilder {
     builder.tenant(3, "team");
     builder.series(3, [(7, &labels), (9, &LabelSet::empty())].into_iter());
     let runs = [(7, &[1_i64, 2, -5][..], &[0.5, f64::NAN, -0.0][..]), (3, &[i64::MAX][..], &[1.0][..])];
-    builder.samples(3, 2, runs.into_iter());
+    builder.samples(3, 2, runs.into_iter(), StartSlice::UNKNOWN);
     let chunk = ChunkRecord {
         series_ref: 7,
         min_ms: -4,
@@ -22,6 +22,8 @@ fn sample_builder() -> RecordBuilder {
     };
     builder.chunks(3, [chunk, ChunkRecord { series_ref: 8, values: b"other", ..chunk }].into_iter());
     builder.exemplars(3, &exemplars());
+    let starts: StartTimes = [0, i64::MIN, i64::MIN, 5].into_iter().collect();
+    builder.samples(3, 2, runs.into_iter(), starts.up_to(4));
     builder
 }
 
@@ -56,7 +58,7 @@ fn records_come_back_as_they_were() {
     while let Some(body) = next_frame(&mut cursor).unwrap() {
         records.push(Record::decode(body).unwrap());
     }
-    assert_eq!(records.len(), 5);
+    assert_eq!(records.len(), 6);
     assert_eq!(records[0], (3, Record::Tenant("team")));
     let (3, Record::Samples(view)) = &records[2] else { panic!("{:?}", records[2]) };
     assert_eq!(view.series_refs, [7, 3]);
@@ -67,6 +69,10 @@ fn records_come_back_as_they_were() {
     assert_eq!(chunks[1].timestamps, b"times");
     assert_eq!((chunks[1].min_ms, chunks[1].max_ms, chunks[1].values), (-4, 90, &b"other"[..]));
     assert_eq!(records[4], (3, Record::Exemplars(exemplars().to_vec())));
+    assert!(view.starts.is_empty());
+    let (3, Record::Samples(started)) = &records[5] else { panic!("{:?}", records[5]) };
+    assert_eq!(started.starts, [0, i64::MIN, i64::MIN, 5].into_iter().collect::<StartTimes>());
+    assert_eq!((&started.sample_ends, &started.timestamps_ms), (&view.sample_ends, &view.timestamps_ms));
 }
 
 #[test]
@@ -90,13 +96,13 @@ fn every_flipped_bit_is_found() {
         let mut bytes = builder.bytes().to_vec();
         bytes[index / 8] ^= 1 << (index % 8);
         let (count, outcome) = decode_all(&bytes);
-        assert!(count < 5 || outcome.is_err(), "bit {index}");
+        assert!(count < 6 || outcome.is_err(), "bit {index}");
     }
 }
 
 proptest! {
     #[test]
-    fn foreign_bodies_never_panic(body: Vec<u8>, record_type in 0_u8..8) {
+    fn foreign_bodies_never_panic(body: Vec<u8>, record_type in 0_u8..9) {
         let mut framed = vec![record_type, 0, 0, 0, 0];
         framed.extend_from_slice(&body);
         let _outcome = Record::decode(&framed);

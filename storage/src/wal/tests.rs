@@ -1,5 +1,6 @@
 //! The WAL as a whole: what was appended comes back, whatever happened to the tail.
 
+use crate::model::StartSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ fn record(value: u32) -> RecordBuilder {
     let mut builder = RecordBuilder::default();
     let times = [i64::from(value)];
     let values = [f64::from(value)];
-    builder.samples(0, 1, [(value, &times[..], &values[..])].into_iter());
+    builder.samples(0, 1, [(value, &times[..], &values[..])].into_iter(), StartSlice::UNKNOWN);
     builder
 }
 

@@ -81,6 +81,7 @@ fn exemplars_are_deleted_with_the_samples_even_beyond_them() {
         sample_ends: &[1],
         timestamps_ms: &[NOW_MS - 30_000],
         values: &[1.0],
+        starts: &[],
         labels: &vec![labels_of(1)],
         metadata: &[],
         histograms: &[],

@@ -74,6 +74,7 @@ impl Fixture {
             sample_ends: &sample_ends,
             timestamps_ms: &timestamps_ms,
             values: &values,
+            starts: &[],
             labels: &labels,
             histograms: &[],
             exemplars: &[],

@@ -83,6 +83,7 @@ fn write(
         sample_ends: &sample_ends,
         timestamps_ms: &timestamps_ms,
         values: &values,
+        starts: &[],
         histograms: &histograms,
         exemplars: &exemplars,
         labels: &labels,

@@ -10,4 +10,5 @@ mod limits;
 mod model;
 mod scenarios;
 mod snapshots;
+mod starts;
 mod torture;

@@ -33,6 +33,7 @@ fn a_snapshot_is_a_data_directory_that_answers_as_the_storage_did() {
         sample_ends: &[1],
         timestamps_ms: &[NOW_MS],
         values: &[1.0],
+        starts: &[],
         labels: &vec![labels_of(9)],
         histograms: &[],
         exemplars: &[],

@@ -101,6 +101,7 @@ impl Bench {
             sample_ends: &ends,
             timestamps_ms: &times,
             values: &values,
+            starts: &[],
             labels: &labels,
             histograms: &[],
             exemplars: &[],

@@ -160,6 +160,7 @@ fn metadata_survives_a_full_disk() {
             sample_ends: &[],
             timestamps_ms: &[],
             values: &[],
+            starts: &[],
             labels: &Vec::<LabelSet>::new(),
             metadata: std::slice::from_ref(&fact),
             histograms: &[],

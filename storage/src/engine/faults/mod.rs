@@ -15,7 +15,7 @@ use crate::batch::WriteBatch;
 use crate::fs::FileSystem;
 use crate::fs::crash::Random;
 use crate::limits::TenantLimits;
-use crate::model::{LabelSet, TenantId, TimeRange};
+use crate::model::{LabelSet, StartTimes, TenantId, TimeRange};
 use crate::read::SampleColumns;
 
 pub(super) const DAY_MS: i64 = 86_400_000;
@@ -59,13 +59,23 @@ fn labels_of(series: u32) -> LabelSet {
     LabelSet::from_pairs([("__name__", "up"), ("id", series.to_string().as_str())]).unwrap()
 }
 
+/// The start time that goes with a value: none, or one for some samples in a row.
+fn start_ms(value: f64) -> i64 {
+    let number = value as i64;
+    if number / 50 % 3 == 0 { 0 } else { NOW_MS - 1_000 * (1 + number / 20) }
+}
+
 /// Writes a batch and waits until it is durable.
 pub(super) fn write(storage: &Storage, batch: &Batch, now_ms: i64) -> Result<(), super::WriteError> {
     let labels: Vec<LabelSet> = batch.runs.iter().map(|(series, _)| labels_of(*series)).collect();
     let keys: Vec<u128> = labels.iter().map(|set| storage.series_key(set.encoded().as_bytes())).collect();
     let (mut sample_ends, mut timestamps_ms, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let mut starts = StartTimes::new();
     for (_, samples) in &batch.runs {
         timestamps_ms.extend(samples.iter().map(|(time_ms, _)| *time_ms));
+        for (position, (_, value)) in (values.len()..).zip(samples) {
+            starts.push(position, start_ms(*value));
+        }
         values.extend(samples.iter().map(|(_, value)| *value));
         sample_ends.push(values.len());
     }
@@ -74,6 +84,7 @@ pub(super) fn write(storage: &Storage, batch: &Batch, now_ms: i64) -> Result<(),
         sample_ends: &sample_ends,
         timestamps_ms: &timestamps_ms,
         values: &values,
+        starts: starts.runs(),
         labels: &labels,
         metadata: &[],
         histograms: &[],
@@ -151,7 +162,14 @@ impl Ledger {
             for index in 0..set.len() {
                 set.read(index, TimeRange::ALL, &mut columns).map_err(|error| error.to_string())?;
                 let series = set.labels(index).get("id").unwrap().parse().unwrap();
-                for (time_ms, value) in columns.timestamps_ms.iter().zip(&columns.values) {
+                let samples = columns.timestamps_ms.iter().zip(&columns.values);
+                for (position, (time_ms, value)) in samples.enumerate() {
+                    let found_ms = columns.starts.at(position);
+                    if found_ms != start_ms(*value) {
+                        return Err(format!(
+                            "value {value} of series {series} has the start time {found_ms}"
+                        ));
+                    }
                     if found.insert((tenant, series, *time_ms), *value).is_some() {
                         return Err(format!("series {series} of {name} has two samples at {time_ms}"));
                     }

@@ -189,9 +189,12 @@ fn read(set: &SeriesSet, ids: &BTreeMap<LabelSet, u32>, range: TimeRange) -> Fou
         assert!(columns.len() <= set.estimated_sample_count(index, range), "estimate of {labels:?}");
         assert!(columns.len() <= set.series_sample_count_max(), "bound of {labels:?}");
         if !columns.is_empty() {
-            let floats = columns.values.iter().map(|value| Sample::Float(value.to_bits()));
+            let starts_ms = columns.starts.up_to(columns.len()).each(columns.len());
+            let floats = columns.values.iter().zip(starts_ms);
+            let floats = floats.map(|(value, start_ms)| Sample::Float(value.to_bits(), start_ms));
             let mut samples: Vec<_> = columns.timestamps_ms.iter().copied().zip(floats).collect();
             for (position, histogram) in &columns.histograms {
+                assert_eq!(columns.starts.at(*position as usize), 0, "histograms carry their start times");
                 samples[*position as usize].1 = Sample::Histogram(Arc::clone(histogram));
             }
             found.insert(id, samples);

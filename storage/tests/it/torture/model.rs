@@ -11,8 +11,8 @@ use super::series;
 /// What a series has at one time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Sample {
-    /// The bits of a value.
-    Float(u64),
+    /// The bits of a value, and its start time.
+    Float(u64, i64),
     Histogram(Arc<Histogram>),
 }
 
@@ -35,8 +35,8 @@ impl TenantModel {
         self.ever.insert(id);
         let samples = self.series.entry(id).or_default();
         // A histogram wins over a float of the same time, whichever came first.
-        let is_held =
-            matches!(sample, Sample::Float(_)) && matches!(samples.get(&time_ms), Some(Sample::Histogram(_)));
+        let is_held = matches!(sample, Sample::Float(..))
+            && matches!(samples.get(&time_ms), Some(Sample::Histogram(_)));
         if !is_held {
             samples.insert(time_ms, sample);
         }

@@ -48,3 +48,13 @@ pub(super) fn value(id: u32, counter: u64, random: &mut Random) -> f64 {
         _ => (random.below(2_000_000) as f64 - 1_000_000.0) / 7.0,
     }
 }
+
+/// When counting began for a sample: not known, one time, restarts now and then, or anew for each sample.
+pub(super) fn start_ms(id: u32, time_ms: i64, counter: u64) -> i64 {
+    match id % 5 {
+        0 | 1 => 0,
+        2 => 1_600_000_000_000,
+        3 => 1_600_000_000_000 + (counter / 90) as i64 * 60_000,
+        _ => time_ms.saturating_sub(15_000 + (counter % 3) as i64),
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mytsdb_storage::model::{LabelSet, MetricKind, MetricMetadata};
+use mytsdb_storage::model::{LabelSet, MetricKind, MetricMetadata, StartTimes};
 use mytsdb_storage::{HistogramSample, LabelSource, WriteBatch, WriteError};
 
 use super::histograms::histogram;
@@ -10,8 +10,8 @@ use super::model::Sample;
 use super::series;
 use super::world::World;
 
-/// Samples in order of arrival.
-type Run = (u32, Vec<(i64, f64)>);
+/// Samples in order of arrival: time, value and start time.
+type Run = (u32, Vec<(i64, f64, i64)>);
 
 /// Labels of a batch; `None` is a series whose labels are refused.
 struct Labels(Vec<Option<u32>>);
@@ -30,7 +30,8 @@ impl World {
     fn samples(&mut self, id: u32, times_ms: Vec<i64>) -> Run {
         let samples = times_ms.into_iter().map(|time_ms| {
             self.counter += 1;
-            (time_ms, series::value(id, self.counter, &mut self.random))
+            let start_ms = series::start_ms(id, time_ms, self.counter);
+            (time_ms, series::value(id, self.counter, &mut self.random), start_ms)
         });
         (id, samples.collect())
     }
@@ -84,26 +85,28 @@ impl World {
             let samples = &self.tenants[tenant].model.series[&id];
             let from_ms = self.random.between(oldest_ms, self.now_ms);
             let count = self.random.between(1, 200) as usize;
-            let bits = |sample: &Sample| match sample {
-                Sample::Float(bits) => *bits,
+            let float = |time_ms: i64, sample: &Sample| match sample {
+                Sample::Float(bits, start_ms) => (time_ms, f64::from_bits(*bits), *start_ms),
                 // It loses against the histogram.
-                Sample::Histogram(_) => 0,
+                Sample::Histogram(_) => (time_ms, 0.0, 0),
             };
-            let mut found: Vec<(i64, u64)> = samples
+            let mut found: Vec<(i64, f64, i64)> = samples
                 .range(from_ms..)
                 .take(count)
-                .map(|(time_ms, sample)| (*time_ms, bits(sample)))
+                .map(|(time_ms, sample)| float(*time_ms, sample))
                 .collect();
             if self.random.one_in(4) {
                 found.reverse();
             }
             if self.random.one_in(3) {
-                runs.push((
-                    id,
-                    found.iter().map(|(time_ms, bits)| (*time_ms, f64::from_bits(*bits))).collect(),
-                ));
+                if self.random.one_in(3) {
+                    // The same value with another start time, or none.
+                    let start_ms = *self.random.pick(&[0, 1, from_ms]);
+                    found.iter_mut().for_each(|sample| sample.2 = start_ms);
+                }
+                runs.push((id, found));
             } else {
-                runs.push(self.samples(id, found.iter().map(|(time_ms, _)| *time_ms).collect()));
+                runs.push(self.samples(id, found.iter().map(|(time_ms, ..)| *time_ms).collect()));
             }
         }
         self.write(tenant, "write again", &runs);
@@ -185,6 +188,7 @@ impl World {
             sample_ends: &vec![0; ids.len()],
             timestamps_ms: &[],
             values: &[],
+            starts: &[],
             histograms: &samples,
             exemplars: &[],
             labels: &Labels(ids.iter().copied().map(Some).collect()),
@@ -217,6 +221,7 @@ impl World {
             sample_ends: &[],
             timestamps_ms: &[],
             values: &[],
+            starts: &[],
             labels: &Vec::<LabelSet>::new(),
             histograms: &[],
             exemplars: &[],
@@ -231,7 +236,7 @@ impl World {
         let described: Vec<String> = runs
             .iter()
             .map(|(id, samples)| {
-                let times_ms = || samples.iter().map(|(time_ms, _)| *time_ms);
+                let times_ms = || samples.iter().map(|(time_ms, ..)| *time_ms);
                 format!("{id}: {} in {:?}..={:?}", samples.len(), times_ms().min(), times_ms().max())
             })
             .collect();
@@ -249,7 +254,7 @@ impl World {
         for (index, (id, samples)) in runs.iter().enumerate() {
             let is_refused = *id == u32::MAX;
             let is_inside = |time_ms: &i64| !is_refused && window.contains(time_ms);
-            let inside_count = samples.iter().filter(|(time_ms, _)| is_inside(time_ms)).count();
+            let inside_count = samples.iter().filter(|(time_ms, ..)| is_inside(time_ms)).count();
             let refused_count: usize = report
                 .rejections
                 .iter()
@@ -262,8 +267,9 @@ impl World {
                 "refused samples of run {index}: {report:?}"
             );
             accepted_count += inside_count;
-            for (time_ms, value) in samples.iter().filter(|(time_ms, _)| is_inside(time_ms)) {
-                self.tenants[tenant].model.write(*id, *time_ms, Sample::Float(value.to_bits()));
+            for (time_ms, value, start_ms) in samples.iter().filter(|(time_ms, ..)| is_inside(time_ms)) {
+                let sample = Sample::Float(value.to_bits(), *start_ms);
+                self.tenants[tenant].model.write(*id, *time_ms, sample);
                 self.held.iter_mut().for_each(|held| held.forget(tenant, *id, *time_ms));
             }
         }
@@ -280,14 +286,16 @@ impl World {
         let ids: Vec<u32> = runs.iter().map(|(id, _)| *id).collect();
         let keys: Vec<u128> = ids.iter().map(|id| self.storage().series_key(&id.to_le_bytes())).collect();
         let samples = || runs.iter().flat_map(|(_, samples)| samples);
-        let timestamps_ms: Vec<i64> = samples().map(|(time_ms, _)| *time_ms).collect();
-        let values: Vec<f64> = samples().map(|(_, value)| *value).collect();
+        let timestamps_ms: Vec<i64> = samples().map(|(time_ms, ..)| *time_ms).collect();
+        let values: Vec<f64> = samples().map(|(_, value, _)| *value).collect();
+        let starts: StartTimes = samples().map(|(.., start_ms)| *start_ms).collect();
         let labels = Labels(ids.into_iter().map(|id| (id != u32::MAX).then_some(id)).collect());
         let batch = WriteBatch {
             keys: &keys,
             sample_ends,
             timestamps_ms: &timestamps_ms,
             values: &values,
+            starts: starts.runs(),
             labels: &labels,
             histograms: &[],
             exemplars: &[],
