@@ -39,6 +39,8 @@ def hostile_queries(now_s: int) -> list[tuple[str, bytes | str, tuple | None]]:
         for depth in (90, 3_000, 20_000):
             add(f"{depth} times {opening}", nested(opening, inner, closing, depth))
     add("40000 terms", "1" + "+1" * 40_000)
+    add("half a million terms", "1" + "+1" * 520_000)
+    add("a hundred thousand unary signs between terms", "1" + "+-1" * 100_000)
     add("5000 selectors", "many" + "+many" * 5_000)
     add("20000 ors", "many" + " or many" * 20_000)
     add("5000 unlesses over a range", "many" + " unless many" * 5_000, widest)
@@ -164,6 +166,13 @@ def hostile_queries(now_s: int) -> list[tuple[str, bytes | str, tuple | None]]:
     add("a label of half a megabyte, joined", f'label_join(many, "a", "{"x" * 200_000}", "a", "a", "a", "a")')
     add("a separator joined 50000 times", 'label_join(many, "a", "xxxxxxxx"' + ', "id"' * 50_000 + ")")
     add("a label of half a megabyte, over a range", f'label_replace(many, "a", "{"x" * 500_000}", "", "")', widest)
+    long_label = f'label_replace(vector(1), "a", "{"x" * 500_000}", "", "")'
+    add("a label of half a megabyte carried to each series", f"many * on () group_left (a) {long_label}")
+    add("a label of half a megabyte carried at 11000 steps", f"many * on () group_left (a) {long_label}", widest)
+    add("a label of half a megabyte counted", f'count_values without () ("v", {long_label} + many)')
+    named = f'label_replace(many, "__name__", "{"x" * 500_000}$1", "id", "(.*)")'
+    add("a thousand remarks on names of half a megabyte", f"rate({named}[2m:1m])")
+    add("a name of half a megabyte in a remark", f'rate(label_replace(many{{id="1"}}, "__name__", "{"x" * 500_000}", "", "")[2m:1m])')
     deep = "many"
     for _ in range(90):
         deep = f'label_replace({deep}, "a", "$1x", "a", "(.*)")'
@@ -192,6 +201,9 @@ def hostile_queries(now_s: int) -> list[tuple[str, bytes | str, tuple | None]]:
         add(f"a matcher with {regex[:30]}", f'many{{a=~"{regex}"}}')
         add(f"a replacement with {regex[:30]}", f'label_replace(many, "d", "$1", "a", "{regex}")')
     add("2000 large expressions", "many{" + ",".join(f'a!~"[a-z]{{900}}x{index}"' for index in range(2_000)) + "}")
+    many_regexes = ",".join(f'a!~"(?i)\\\\pL{{20}}{index}"' for index in range(20_000))
+    add("20000 small expressions", f"many{{{many_regexes}}}")
+    add("20000 small expressions over a range", f"many{{{many_regexes}}}", widest)
     add("5000 replacements", nested("label_replace(", "many", ',"a","$1","b","(\\\\pL{9}|x)*")', 90))
     add("names by expression", '{__name__=~"(m|o)(a|t)(n|h)(y|e)r?"}' + ' or {__name__=~".*a.*"}' * 200, widest)
 

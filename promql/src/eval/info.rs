@@ -260,7 +260,7 @@ pub(crate) fn info(call: &Call<'_>) -> Result<Block, EvalError> {
     }
     let reservation = call.ctx.reserve_numbers(rows.len(), base.step_count, String::new)?;
     let (labels, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let mut result = Block::from_rows(labels, values.concat(), base.step_count, reservation);
+    let mut result = Block::from_rows(labels, values.concat(), base.step_count, vec![reservation]);
     result.retain_present();
     result.merge_duplicates()?;
     Ok(result)

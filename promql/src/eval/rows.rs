@@ -154,9 +154,7 @@ impl<'a> Rows<'a> {
                 let mut scratch = RowScratch::default();
                 scratch.row.resize(self.step_count, 0.0);
                 for index in range {
-                    if index % 64 == 0 {
-                        ctx.check_cancelled()?;
-                    }
+                    ctx.check_cancelled()?;
                     let RowScratch { columns, kernel: kernel_scratch, row } = &mut scratch;
                     source.read(ctx, index, columns)?;
                     if columns.is_empty() {
@@ -166,6 +164,7 @@ impl<'a> Rows<'a> {
                     kernel(index, samples, kernel_scratch, row);
                     visit(index, row);
                 }
+                ctx.check_cancelled()?;
             }
         }
         Ok(())
@@ -199,18 +198,18 @@ fn fill(
 ) -> Result<(), EvalError> {
     let step_count = block.step_count.max(1);
     let fill_task = |(task, rows): (usize, &mut [f64])| {
-        ctx.check_cancelled()?;
         let mut columns = SampleColumns::default();
         let mut scratch = Scratch::default();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
             let index = task * ROWS_PER_TASK + offset;
+            ctx.check_cancelled()?;
             source.read(ctx, index, &mut columns)?;
             if !columns.is_empty() {
                 let samples = Samples { times_ms: &columns.timestamps_ms, values: &columns.values };
                 kernel(index, samples, &mut scratch, row);
             }
         }
-        Ok(())
+        ctx.check_cancelled()
     };
     if block.len() <= ROWS_PER_TASK {
         return fill_task((0, &mut block.values));
