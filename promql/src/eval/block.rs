@@ -43,6 +43,14 @@ impl Scalars {
         }
     }
 
+    /// The numbers of some steps.
+    pub(crate) fn tile(&self, steps: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(*value),
+            Self::Steps(values) => Self::Steps(values[steps].to_vec()),
+        }
+    }
+
     /// All numbers that differ from step to step, or the one.
     pub(crate) fn distinct(&self) -> &[f64] {
         match self {
@@ -133,10 +141,15 @@ impl Block {
         labels: Vec<RowLabels>,
         values: Vec<f64>,
         step_count: usize,
-        reservation: Reservation,
+        reservations: Vec<Reservation>,
     ) -> Self {
         assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
-        Self { labels, values, step_count, histograms: Vec::new(), reservations: vec![reservation] }
+        Self { labels, values, step_count, histograms: Vec::new(), reservations }
+    }
+
+    /// Keeps memory that belongs to this block, such as that of new labels, reserved as long as it lives.
+    pub(crate) fn hold(&mut self, reservations: impl IntoIterator<Item = Reservation>) {
+        self.reservations.extend(reservations);
     }
 
     /// Adds the series of another block over the same steps.

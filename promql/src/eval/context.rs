@@ -125,6 +125,11 @@ impl<'a> Context<'a> {
         self.reserve(row_count.saturating_mul(step_count).saturating_mul(8), selector)
     }
 
+    /// Bytes that the query may still take.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.budget.bytes_left()
+    }
+
     /// Counts samples that were decoded.
     pub(crate) fn count_samples(&self, sample_count: usize) {
         self.samples_read.fetch_add(sample_count as u64, Ordering::Relaxed);
