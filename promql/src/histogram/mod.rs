@@ -11,7 +11,7 @@ mod bound_table;
 mod bounds;
 mod buckets;
 mod custom;
-mod format;
+mod text;
 mod quantile;
 mod reset;
 mod sum;

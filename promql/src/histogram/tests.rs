@@ -1,3 +1,5 @@
+//! Arithmetic, layouts, resets, quantiles and texts of float histograms.
+
 use std::sync::Arc;
 
 use mytsdb_storage::model::{BucketSpan, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramLayout, ResetHint};
