@@ -15,7 +15,7 @@ use crate::http::HttpState;
 
 /// `/-/healthy`, `/-/ready`, `/-/reload`, `/-/quit`, `/health`, `/metrics`.
 pub fn router() -> Router<Arc<HttpState>> {
-    let only_post = || async { (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed\n") };
+    let only_post = || async { (StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed") };
     Router::new()
         .route("/-/healthy", get(|| async { "Prometheus Server is Healthy.\n" }))
         .route("/health", get(|| async { "OK" }))

@@ -95,6 +95,10 @@ pub(crate) fn unavailable(is_stopping: bool) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
 }
 
+async fn method_not_allowed() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+}
+
 /// All routes of the HTTP port.
 pub fn router(state: &Arc<HttpState>) -> Router {
     let compression = CompressionLayer::new()
@@ -102,6 +106,8 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     // Pages of other origins may ask queries, but neither write nor administrate.
     let queries = prom_api::router()
+        // Set before the layers, so that they see `OPTIONS`.
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(compression)
         .layer(from_fn_with_state(Arc::clone(state), cors::allow_origin));
     let operations = health::router().route("/", get(|| async { "MyTSDB\n" }));
@@ -111,6 +117,9 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(operations)
         .merge(remote::router())
         .merge(remote::read::router())
+        // The words of Go's server.
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::new())
         .route_layer(from_fn_with_state(Arc::clone(state), observe::observe))
         .with_state(Arc::clone(state))

@@ -48,7 +48,7 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
         .route("/api/v1/format_query", get(format_query::format_query).post(format_query::format_query))
         .route("/api/v1/parse_query", get(parse_query::parse_query).post(parse_query::parse_query))
-        .route("/api/v1/series", get(series::series).post(series::series))
+        .route("/api/v1/series", get(series::series).post(series::series).delete(series::drop_series))
         .route("/api/v1/labels", get(labels::labels).post(labels::labels))
         .route("/api/v1/label/{name}/values", get(labels::label_values))
         .route("/api/v1/metadata", get(metadata::metadata))

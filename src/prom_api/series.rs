@@ -6,7 +6,7 @@ use axum::response::Response;
 use mytsdb_storage::model::{LabelSet, Matcher};
 
 use super::call::Call;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorType};
 use super::response::{LabelsJson, limited_list};
 use super::selectors::parse_selectors;
 
@@ -16,6 +16,11 @@ const LABELS_FACTOR: usize = 4;
 fn describe(matchers: &[Matcher]) -> String {
     let parts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
     format!("{{{}}}", parts.join(","))
+}
+
+/// Prometheus routes it and has never done it; `delete_series` of the admin API is the way.
+pub(super) async fn drop_series(_call: Call) -> ApiError {
+    ApiError::new(ErrorType::Internal, "not implemented")
 }
 
 pub(super) async fn series(call: Call) -> Result<Response, ApiError> {

@@ -43,7 +43,8 @@ async fn build_info(_call: Call) -> Result<Response, ApiError> {
 
 /// The same without envelope, as `/version` has it.
 async fn version() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], format!("{}\n", build_json())).into_response()
+    // Prometheus writes JSON and says that it is text.
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", build_json())).into_response()
 }
 
 fn build_json() -> Value {

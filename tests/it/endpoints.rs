@@ -87,6 +87,12 @@ fn mistakes_are_answered_in_prometheus_words() {
     ] {
         server.check_error(path, status, error_type, error);
     }
+    let response = server.get("/api/v1/nothing");
+    assert_eq!((response.status, response.text().as_str()), (404, "404 page not found\n"));
+    let response = call(server.addr(), "PUT", "/api/v1/query", &[], b"");
+    assert_eq!((response.status, response.text().as_str()), (405, "Method Not Allowed\n"));
+    let response = call(server.addr(), "DELETE", "/api/v1/series?match[]=up", &[], b"");
+    assert_eq!((response.status, response.json()["error"].as_str()), (500, Some("not implemented")));
     let refused = call(server.addr(), "POST", "/api/v1/admin/tsdb/snapshot", &[], b"");
     assert_eq!((refused.status, refused.json()["errorType"].as_str()), (500, Some("unavailable")));
 }

@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 use crate::support::client::{Response, call, connect, escape, receive, send};
 use crate::support::{TestServer, now_ms};
 
-/// Thousands of windows over thousands of windows: hours of work in little memory.
-const SLOW: &str = "sum_over_time(sum_over_time(sum_over_time(m[1h:1s])[1h:1s])[1h:1s])";
+/// Thousands of subqueries, no two the same, one after the other: minutes of work in little memory.
+fn slow() -> String {
+    let terms = (0..5000).map(|index| format!("sum_over_time(m[1h:1s] offset {index}s)"));
+    terms.collect::<Vec<String>>().join(" + ")
+}
 
 /// What should happen soon has failed after this.
 const WAIT: Duration = Duration::from_secs(60);
@@ -25,10 +28,11 @@ fn with_sample(flags: &[&str]) -> TestServer {
 
 /// Asks in a thread of its own.
 fn ask(server: &TestServer, query: &str) -> std::thread::JoinHandle<Response> {
-    let (addr, path) = (server.addr(), format!("/api/v1/query?query={}", escape(query)));
+    let (addr, form) = (server.addr(), format!("query={}", escape(query)));
     std::thread::spawn(move || {
         let mut stream = connect(addr);
-        send(&mut stream, "GET", &path, &[], b"");
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        send(&mut stream, "POST", "/api/v1/query", &headers, form.as_bytes());
         receive(&mut stream)
     })
 }
@@ -50,11 +54,14 @@ fn wait_for(server: &TestServer, count: usize) -> Vec<Value> {
 fn active_queries_are_listed_and_can_be_canceled() {
     let server = with_sample(&["--query-max-concurrency=1"]);
     assert_eq!(server.data(LIST)["activeQueries"], json!([]));
-    let running = ask(&server, SLOW);
+    let running = ask(&server, &slow());
     wait_for(&server, 1);
     let waiting = ask(&server, "m + 1");
     let listed = wait_for(&server, 2);
-    assert_eq!((listed[0]["state"].as_str(), listed[0]["query"].as_str()), (Some("running"), Some(SLOW)));
+    assert_eq!(
+        (listed[0]["state"].as_str(), listed[0]["query"].as_str()),
+        (Some("running"), Some(slow().as_str()))
+    );
     assert_eq!(listed[1]["state"], "waiting");
     assert_eq!(listed[1]["clientIP"], "127.0.0.1");
     let id = |index: usize| listed[index]["id"].as_str().unwrap().to_owned();
@@ -84,7 +91,7 @@ fn active_queries_are_listed_and_can_be_canceled() {
 #[test]
 fn more_queries_than_may_wait_are_refused() {
     let server = with_sample(&["--query-max-concurrency=1", "--query-max-waiting=1"]);
-    let running = ask(&server, SLOW);
+    let running = ask(&server, &slow());
     wait_for(&server, 1);
     let waiting = ask(&server, "m");
     let listed = wait_for(&server, 2);
@@ -99,7 +106,7 @@ fn more_queries_than_may_wait_are_refused() {
 #[test]
 fn a_query_that_waits_for_too_long_says_where() {
     let server = with_sample(&["--query-max-concurrency=1"]);
-    let running = ask(&server, SLOW);
+    let running = ask(&server, &slow());
     let listed = wait_for(&server, 1);
     let error = "query timed out in query queue";
     server.check_error("/api/v1/query?query=m&timeout=10ms", 503, "timeout", error);
