@@ -160,6 +160,14 @@ fn hint_after(histogram: &FloatHistogram, previous: &FloatHistogram, finds_reset
 }
 
 impl SampleSource {
+    /// An upper bound of the samples of any one series; cheap.
+    pub(crate) fn samples_per_series(&self) -> usize {
+        match self {
+            Self::Stored(source) => source.set.series_sample_count_max(),
+            Self::Subquery { grid, .. } => grid.count,
+        }
+    }
+
     /// The samples of `set` inside of `range`.
     pub(crate) fn stored(set: SeriesSet, range: TimeRange, strips_stale: bool, finds_resets: bool) -> Self {
         let has_histograms = AtomicBool::new(false);
