@@ -11,6 +11,7 @@
 //! Not here: loops over samples (see `kernel`), the grid's arithmetic (see `grid`).
 
 mod aggregate;
+mod aggregate_cells;
 mod aggregate_histograms;
 mod aggregate_k;
 pub(crate) mod annotate;

@@ -1,4 +1,4 @@
-//! Arithmetic, layouts, resets, quantiles and texts of float histograms.
+//! Arithmetic, resets, quantiles and trimming, by example and by property.
 
 use std::sync::Arc;
 
