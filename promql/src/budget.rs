@@ -52,6 +52,12 @@ impl MemoryBudget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that can still be taken of it and of every budget above it.
+    pub fn bytes_left(&self) -> usize {
+        let left = self.levels().map(|level| level.limit_bytes.saturating_sub(level.used_bytes()));
+        left.min().unwrap_or(0)
+    }
+
     /// Most bytes that were taken at one time.
     pub fn peak_bytes(&self) -> usize {
         self.peak_bytes.load(Ordering::Relaxed)

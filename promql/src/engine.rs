@@ -201,7 +201,7 @@ impl Engine {
         cancellation: &Cancellation,
     ) -> Result<QueryOutput, EvalError> {
         self.threads()?.install(|| {
-            let ctx = Context::new(snapshot, &self.options, cancellation, (time_ms, time_ms, 0));
+            let ctx = Context::new(snapshot, &self.options, cancellation, expr, (time_ms, time_ms, 0));
             let (value, memory) = instant_value(&ctx, expr, time_ms)?;
             let (annotations, stats) = ctx.finish();
             Ok(QueryOutput { value, annotations, stats, memory })
@@ -232,7 +232,8 @@ impl Engine {
             )));
         }
         self.threads()?.install(|| {
-            let ctx = Context::new(snapshot, &self.options, cancellation, (start_ms, end_ms, step_ms));
+            let times = (start_ms, end_ms, step_ms);
+            let ctx = Context::new(snapshot, &self.options, cancellation, expr, times);
             let grid = StepGrid::new(start_ms, end_ms, step_ms);
             let (series, memory) = range_value(&ctx, expr, &grid)?;
             let (annotations, stats) = ctx.finish();
@@ -264,13 +265,15 @@ fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Held<Va
         }
         Operand::Vector(mut block) => {
             block.finish_names()?;
-            let memory = ctx.reserve(block.len().saturating_mul(size_of::<VectorSample>()), String::new)?;
-            let sample = |(labels, row): (&eval::RowLabels, &[f64])| VectorSample {
-                labels: labels.set.clone(),
+            let bytes = block.len().saturating_mul(size_of::<VectorSample>());
+            let memory = ctx.reserve(bytes.saturating_add(block.histogram_bytes()), String::new)?;
+            let sample = |index: usize| VectorSample {
+                labels: block.labels[index].set.clone(),
                 timestamp_ms: time_ms,
-                value: row[0],
+                value: block.row(index)[0],
+                histogram: block.histogram(index, 0).cloned(),
             };
-            (Value::Vector(block.rows().map(sample).collect()), memory)
+            (Value::Vector((0..block.len()).map(sample).collect()), memory)
         }
     })
 }
@@ -285,21 +288,18 @@ fn range_value(
             let memory = ctx.reserve_numbers(2, grid.count, String::new)?;
             let (timestamps_ms, values) =
                 (0..grid.count).map(|step_index| (grid.time_ms(step_index), scalars.at(step_index))).unzip();
-            let series = MatrixSeries { labels: LabelSet::empty(), timestamps_ms, values };
+            let labels = LabelSet::empty();
+            let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
             Ok((if grid.count == 0 { Vec::new() } else { vec![series] }, memory))
         }
         Operand::String(_) => Err(execution("expected type instant vector, got string")),
         Operand::Vector(mut block) => {
             block.finish_names()?;
-            let point_count = block.rows().map(|(_, row)| eval::present_count(row)).sum();
-            let memory = ctx.reserve_numbers(2, point_count, String::new)?;
-            let mut series: Vec<MatrixSeries> = block
-                .rows()
-                .map(|(labels, row)| {
-                    let (timestamps_ms, values) = eval::points(row, grid);
-                    MatrixSeries { labels: labels.set.clone(), timestamps_ms, values }
-                })
-                .collect();
+            let point_count: usize = block.rows().map(|(_, row)| eval::present_count(row)).sum();
+            let bytes = point_count.saturating_mul(16).saturating_add(block.histogram_bytes());
+            let memory = ctx.reserve(bytes, String::new)?;
+            let mut series: Vec<MatrixSeries> =
+                (0..block.len()).map(|index| eval::series_of(&block, index, grid)).collect();
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
             Ok((series, memory))
         }

@@ -5,13 +5,17 @@
 //! Way of a read: ticket ([`ticket`]) → PromQL or a table scan → record batches ([`read`], [`rows`]).
 //! Tables: `samples` (every series) and one per metric name. Not here: Flight SQL.
 //!
-//! Layouts of `DoPut` (by column names, or field metadata `mytsdb.role` = metric | timestamp | value | label | labels):
+//! Layouts of `DoPut` (by column names, or field metadata `mytsdb.role` = metric | timestamp |
+//! start_timestamp | value | label | labels):
 //!
 //! | Layout | Columns | A row is |
 //! |---|---|---|
 //! | long | `metric`, `timestamp`, `value`, text columns = labels, optional `labels` map | a sample |
 //! | per metric | descriptor path = metric name; as long without `metric` | a sample |
 //! | series | `labels` map and/or text columns, `timestamps` list, `values` list | a series with many samples |
+//!
+//! `start_timestamp` may be left out or null: when counting began. In the series layout it is one time for the row or a
+//! list of one for each sample. As text it is a label.
 
 mod actions;
 mod catalog;

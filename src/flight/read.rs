@@ -13,12 +13,12 @@ use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
 use mytsdb_promql::{CancelReason, EvalError, MatrixSeries, QueryOutput, Value};
 use mytsdb_storage::Snapshot;
-use mytsdb_storage::model::{METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
+use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns};
 use tonic::Status;
 
 use super::FlightOptions;
-use super::rows::{Batches, SeriesRows};
+use super::rows::{Batches, ReadSeries, SeriesRows};
 use super::schema::Table;
 use super::ticket::{Query, Source};
 use crate::core::Core;
@@ -48,8 +48,8 @@ pub(super) async fn stream(
         .map_err(|error| start_status(&error))?;
     let cancellation = place.cancellation().clone();
     let _guard = CancelOnDrop(cancellation.clone());
-    let schema = query.layout.schema();
-    let layout = query.layout;
+    let schema = query.columns.schema();
+    let columns = query.columns;
     let worker = Arc::clone(&core);
     let work = move || {
         let rows = run(&worker, &tenant, query.source, &place);
@@ -64,7 +64,7 @@ pub(super) async fn stream(
             return Err(eval_status(EvalError::TimedOut));
         }
     };
-    let batches = batch_stream(core, Batches::new(series, layout, options.read_row_count_max));
+    let batches = batch_stream(core, Batches::new(series, columns, options.read_row_count_max));
     let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
     Ok(messages.map(|message| message.map_err(Status::from)).boxed())
 }
@@ -115,20 +115,43 @@ fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<
     })))
 }
 
+/// A value column has room for numbers only.
+fn no_histograms(labels: &LabelSet) -> Status {
+    Status::unimplemented(format!(
+        "the result has native histograms (series {labels}), which have no place in a value column: ask for \
+         histogram_count, histogram_sum, histogram_quantile … of them"
+    ))
+}
+
 fn rows_of(value: Value) -> Result<SeriesRows, Status> {
+    let with_histograms = match &value {
+        Value::Matrix(matrix) => {
+            matrix.iter().find(|series| !series.histograms.is_empty()).map(|series| &series.labels)
+        }
+        Value::Vector(samples) => {
+            samples.iter().find(|sample| sample.histogram.is_some()).map(|sample| &sample.labels)
+        }
+        Value::Scalar { .. } | Value::String { .. } => None,
+    };
+    if let Some(labels) = with_histograms {
+        return Err(no_histograms(labels));
+    }
     match value {
-        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(Ok))),
+        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(|series| Ok(series.into())))),
         Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
             Ok(MatrixSeries {
                 labels: sample.labels,
                 timestamps_ms: vec![sample.timestamp_ms],
                 values: vec![sample.value],
-            })
+                histograms: Vec::new(),
+            }
+            .into())
         }))),
         Value::Scalar { timestamp_ms, value } => {
-            let labels = mytsdb_storage::model::LabelSet::empty();
-            let row = MatrixSeries { labels, timestamps_ms: vec![timestamp_ms], values: vec![value] };
-            Ok(Box::new(std::iter::once(Ok(row))))
+            let labels = LabelSet::empty();
+            let (timestamps_ms, values) = (vec![timestamp_ms], vec![value]);
+            let row = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
+            Ok(Box::new(std::iter::once(Ok(row.into()))))
         }
         Value::String { .. } => {
             Err(Status::invalid_argument("the query gives a string, which has no place in a value column"))
@@ -176,7 +199,10 @@ fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRo
                 "reading native histograms (series {series}) as rows"
             )));
         }
-        let SampleColumns { timestamps_ms, values, .. } = columns;
-        Ok(MatrixSeries { labels: set.labels(index).clone(), timestamps_ms, values })
+        let labels = set.labels(index).clone();
+        let timestamps_ms = std::mem::take(&mut columns.timestamps_ms);
+        let values = std::mem::take(&mut columns.values);
+        let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
+        Ok(ReadSeries { series, starts: std::mem::take(&mut columns.starts) })
     })))
 }

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashSet;
 use mytsdb_storage::Snapshot;
 
 use crate::annotation::Annotations;
 use crate::budget::{BudgetScope, MemoryBudget, Reservation};
 use crate::engine::{CancelReason, Cancellation, EngineOptions, EvalError, QueryStats};
-use crate::parse::ast::Span;
+use crate::parse::ast::{Expr, ExprKind, Span, VectorSelector};
 
 /// One evaluation.
 #[derive(Debug)]
@@ -27,14 +28,45 @@ pub(crate) struct Context<'a> {
     annotations: Mutex<Annotations>,
     budget: Arc<MemoryBudget>,
     samples_read: AtomicU64,
+    /// Addresses of the selectors for which [`Self::finds_resets`] holds.
+    reset_finders: HashSet<usize>,
+}
+
+/// The addresses of selectors of which only count and sum are looked at in the end.
+///
+/// Source: Prometheus `promql/engine.go` (`detectHistogramStatsDecoding`).
+fn reset_finders(expr: &Expr) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    // Each with: is it inside of a function that wants count and sum, and of something that wants more.
+    let mut pending = vec![(expr, false, false)];
+    while let Some((expr, mut wants_totals, mut wants_more)) = pending.pop() {
+        match &expr.kind {
+            ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. }
+                if wants_totals && !wants_more =>
+            {
+                found.insert(std::ptr::from_ref::<VectorSelector>(selector) as usize);
+            }
+            ExprKind::Subquery { .. } => wants_more = true,
+            ExprKind::Binary(_) => (wants_totals, wants_more) = (false, false),
+            ExprKind::Call { function, .. } => match *function {
+                "histogram_count" | "histogram_sum" | "histogram_avg" => wants_totals = true,
+                "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => wants_more = true,
+                _ => {}
+            },
+            _ => {}
+        }
+        pending.extend(expr.children().into_iter().map(|child| (child, wants_totals, wants_more)));
+    }
+    found
 }
 
 impl<'a> Context<'a> {
-    /// Starts an evaluation over `[start_ms, end_ms]`.
+    /// Starts an evaluation of `expr` over `[start_ms, end_ms]`.
     pub(crate) fn new(
         snapshot: &'a Snapshot,
         options: &'a EngineOptions,
         cancellation: &'a Cancellation,
+        expr: &Expr,
         (start_ms, end_ms, step_ms): (i64, i64, i64),
     ) -> Self {
         Self {
@@ -51,7 +83,15 @@ impl<'a> Context<'a> {
                 options.shared_budget.clone(),
             )),
             samples_read: AtomicU64::new(0),
+            reset_finders: reset_finders(expr),
         }
+    }
+
+    /// Whether the histograms of a selector say where their counters were reset: Prometheus finds that out while it
+    /// reads histograms of which only count and sum are wanted, and tells when sums mix such with others.
+    pub(crate) fn finds_resets(&self, selector: &VectorSelector) -> bool {
+        !self.reset_finders.is_empty()
+            && self.reset_finders.contains(&(std::ptr::from_ref(selector) as usize))
     }
 
     /// Fails if the query was stopped from outside. Called per node and per batch of series.
@@ -83,6 +123,11 @@ impl<'a> Context<'a> {
         selector: impl FnOnce() -> String,
     ) -> Result<Reservation, EvalError> {
         self.reserve(row_count.saturating_mul(step_count).saturating_mul(8), selector)
+    }
+
+    /// Bytes that the query may still take.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.budget.bytes_left()
     }
 
     /// Counts samples that were decoded.

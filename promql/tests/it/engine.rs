@@ -6,7 +6,7 @@ use mytsdb_promql::{
     BudgetScope, CancelReason, Cancellation, Engine, EngineOptions, EvalError, MemoryBudget, ParseOptions,
     QueryOutput, Value, parse,
 };
-use mytsdb_storage::model::{LabelSet, TenantId};
+use mytsdb_storage::model::{LabelSet, StartRun, TenantId};
 use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
 
 /// `name{i="0"} … name{i="count - 1"}` with `sample_count` samples a second apart.
@@ -184,4 +184,108 @@ fn statistics_count_samples_and_bytes() {
     let stats = range(&Engine::default(), &snapshot, "sum(m)").unwrap().stats;
     assert_eq!(stats.samples_read, 200);
     assert!(stats.peak_bytes > 0);
+}
+
+/// A counter that began anew between its samples at 4 s and 6 s without falling.
+fn restarted() -> (tempfile::TempDir, Storage) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = StorageOptions::new(folder.path());
+    options.limits.retention_ms = None;
+    let storage = Storage::open(options, 0).unwrap();
+    let labels = vec![LabelSet::from_pairs([("__name__", "m_total")]).unwrap()];
+    let batch = WriteBatch {
+        keys: &[storage.series_key(b"m_total")],
+        sample_ends: &[5],
+        timestamps_ms: &[2_000, 4_000, 6_000, 8_000, 10_000],
+        values: &[1.0, 2.0, 3.0, 4.0, 5.0],
+        starts: &[StartRun { position: 0, start_ms: 1_000 }, StartRun { position: 2, start_ms: 5_000 }],
+        labels: &labels,
+        histograms: &[],
+        exemplars: &[],
+        metadata: &[],
+    };
+    storage.write(&TenantId::anonymous(), &batch, 10_000).unwrap();
+    (folder, storage)
+}
+
+#[test]
+fn start_times_count_only_where_they_are_switched_on() {
+    let (_folder, storage) = restarted();
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = |use_start_timestamps| {
+        Engine::new(EngineOptions { use_start_timestamps, ..EngineOptions::default() })
+    };
+    let number = |is_on: bool, query: &str| match instant(&engine(is_on), &snapshot, query).unwrap() {
+        Value::Vector(samples) => samples.first().map(|sample| sample.value),
+        other => panic!("{query}: {other:?}"),
+    };
+    for (query, without, with) in [
+        ("start_timestamp(m_total)", None, Some(5.0)),
+        ("start_timestamp(m_total offset 6s)", None, Some(1.0)),
+        ("start_timestamp(-m_total)", None, None),
+        ("start_timestamp(m_total offset 9s)", None, None),
+        ("resets(m_total[10s])", Some(0.0), Some(1.0)),
+        ("resets(m_total[5s] anchored)", Some(0.0), Some(1.0)),
+        ("resets(m_total[3s])", Some(0.0), Some(0.0)),
+        // From zero at 1 s: 2 up to the restart, then 5.
+        ("increase(m_total[10s])", Some(5.0), Some(7.0)),
+        ("irate(m_total[5s] offset 4s)", Some(0.5), Some(1.5)),
+        ("increase(m_total[1s])", None, None),
+        ("increase(m_total[2s] offset 4s)", None, Some(3.0)),
+        ("delta(m_total[2s] offset 4s)", None, None),
+        ("increase(m_total[10s] anchored)", Some(4.0), Some(4.0)),
+        ("increase(m_total[10s:2s])", Some(5.0), Some(5.0)),
+    ] {
+        assert_eq!((number(false, query), number(true, query)), (without, with), "{query}");
+    }
+}
+
+#[test]
+fn labels_that_a_query_makes_count_against_its_limit() {
+    let (_folder, storage) = stored(&["m"], 100, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::new(EngineOptions { query_bytes_max: 1 << 20, ..EngineOptions::default() });
+    let long = "x".repeat(20_000);
+    let tenfold = "$1".repeat(1_000);
+    for query in [
+        format!(r#"label_replace(m, "l", "{long}", "", "")"#),
+        format!(r#"label_replace(label_replace(m, "l", "{long}", "", ""), "l", "{tenfold}", "l", "(.*)")"#),
+        format!(r#"label_join(m, "l", "{long}", "i", "i")"#),
+        format!(r#"m * on () group_left (l) label_replace(vector(1), "l", "{long}", "", "")"#),
+    ] {
+        let error = instant(&engine, &snapshot, &query).unwrap_err();
+        assert!(matches!(error, EvalError::TooManyBytes { limit: 1_048_576, .. }), "{error}");
+    }
+    assert!(instant(&engine, &snapshot, r#"label_replace(m, "l", "$1", "i", "(.*)")"#).is_ok());
+}
+
+#[test]
+fn rows_of_many_steps_are_the_same_as_their_parts() {
+    let (_folder, storage) = stored(&["m_total"], 2, 600);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::default();
+    let points = |query: &str, start_ms: i64, end_ms: i64| -> Vec<(i64, u64)> {
+        let expr = parse(query, &ParseOptions::default()).unwrap();
+        let output = engine.range(&snapshot, &expr, start_ms, end_ms, 200, &Cancellation::default()).unwrap();
+        let Value::Matrix(series) = output.value else { panic!("{query}") };
+        let rounded = |value: f64| (value * 1e6).round() as u64;
+        series
+            .iter()
+            .flat_map(|series| {
+                series.timestamps_ms.iter().copied().zip(series.values.iter().copied().map(rounded))
+            })
+            .collect()
+    };
+    for query in [
+        r#"rate(m_total{i="0"}[7s])"#,
+        r#"max_over_time(m_total{i="1"}[5s])"#,
+        r#"predict_linear(m_total{i="0"}[9s], time())"#,
+        r#"quantile_over_time(time() / 1000, m_total{i="1"}[11s])"#,
+    ] {
+        let whole = points(query, 10_000, 510_000);
+        assert_eq!(whole.len(), 2_501, "{query}");
+        let parts: Vec<_> =
+            (0..25).flat_map(|part| points(query, 10_000 + part * 20_000, 29_800 + part * 20_000)).collect();
+        assert_eq!(whole[..2_500], parts, "{query}");
+    }
 }
