@@ -11,12 +11,14 @@ pub(super) struct BitWriter {
     bytes: Vec<u8>,
     /// Bits of the last byte that are free.
     free_count: u32,
+    /// Whether whole bytes were written last.
+    ends_with_byte: bool,
 }
 
 impl BitWriter {
     /// Starts after bytes that are there already.
     pub(super) fn after(bytes: Vec<u8>) -> Self {
-        Self { bytes, free_count: 0 }
+        Self { bytes, free_count: 0, ends_with_byte: false }
     }
 
     /// Appends the lowest `count` bits of `value`, at most 64.
@@ -35,6 +37,7 @@ impl BitWriter {
             self.free_count -= taken;
             left -= taken;
         }
+        self.ends_with_byte = count >= 8 && count.is_multiple_of(8);
     }
 
     /// Appends an integer in as few bits as its class needs.
@@ -65,7 +68,12 @@ impl BitWriter {
     }
 
     /// What was written, the last byte filled with zeros.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    ///
+    /// Prometheus begins the next byte as soon as it has written a whole one: it is there, empty, at the end.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        if self.ends_with_byte && self.free_count == 0 {
+            self.bytes.push(0);
+        }
         self.bytes
     }
 }
@@ -84,7 +92,7 @@ mod tests {
         let mut out = BitWriter::default();
         write(&mut out);
         let free_count = out.free_count as usize;
-        let text: String = out.into_bytes().iter().map(|byte| format!("{byte:08b}")).collect();
+        let text: String = out.bytes.iter().map(|byte| format!("{byte:08b}")).collect();
         text[..text.len() - free_count].to_owned()
     }
 

@@ -117,7 +117,8 @@ mod tests {
         ] {
             let mut out = BitWriter::default();
             push_zero_threshold(&mut out, threshold);
-            assert_eq!(out.into_bytes(), expected, "{threshold}");
+            out.push(0, 1);
+            assert_eq!(out.into_bytes(), [expected, vec![0]].concat(), "{threshold}");
         }
     }
 
