@@ -248,8 +248,6 @@ impl<const IS_STDDEV: bool> Cell for VarianceCell<IS_STDDEV> {
 
 /// Most parts the series are split into; fixed so that results never depend on the number of threads.
 const PART_COUNT_MAX: usize = 16;
-/// Fewest series that are worth a part.
-const PART_SERIES_MIN: usize = 64;
 
 /// Accumulators of the groups that one part of the series met.
 struct Part<C> {
@@ -291,7 +289,7 @@ fn accumulate<C: Cell>(
 
 fn run<C: Cell>(ctx: &Context<'_>, rows: &Rows<'_>, groups: Groups) -> Result<Block, EvalError> {
     let (series_count, step_count) = (rows.len(), rows.step_count);
-    let part_count = series_count.div_ceil(PART_SERIES_MIN).clamp(1, PART_COUNT_MAX);
+    let part_count = series_count.div_ceil(rows.rows_per_task()).clamp(1, PART_COUNT_MAX);
     let part_length = series_count.div_ceil(part_count).max(1);
     let slots_max = series_count.min(groups.labels.len().saturating_mul(part_count));
     let numbers_per_cell = size_of::<C>().div_ceil(size_of::<f64>());

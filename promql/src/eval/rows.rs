@@ -36,6 +36,14 @@ pub(crate) enum SampleSource {
 }
 
 impl SampleSource {
+    /// An upper bound of the samples of any one series; cheap.
+    fn samples_per_series(&self) -> usize {
+        match self {
+            Self::Stored { set, .. } => set.series_sample_count_max(),
+            Self::Subquery { grid, .. } => grid.count,
+        }
+    }
+
     /// Reads the samples of one series into `columns`, cleared first.
     pub(crate) fn read(
         &self,
@@ -137,6 +145,18 @@ impl<'a> Rows<'a> {
         self.labels.len()
     }
 
+    /// How many rows are worth a task of their own.
+    pub(crate) fn rows_per_task(&self) -> usize {
+        match &self.kind {
+            // Of an instant query no row costs much, however many samples there are.
+            _ if self.step_count == 1 => ROWS_PER_TASK_MAX,
+            RowsKind::Block(_) => rows_per_task(self.step_count),
+            RowsKind::Stream { source, .. } => {
+                rows_per_task(source.samples_per_series().max(self.step_count))
+            }
+        }
+    }
+
     /// Calls `visit(series_index, row)` for the rows in `range`, in order. Checks for cancellation on the way.
     pub(crate) fn visit(
         &self,
@@ -187,8 +207,18 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Rows that one worker computes before it looks for other work.
-const ROWS_PER_TASK: usize = 64;
+/// Most rows that one worker computes before it looks for other work.
+const ROWS_PER_TASK_MAX: usize = 64;
+/// Fewest.
+const ROWS_PER_TASK_MIN: usize = 4;
+/// Samples that are worth a task: some 50 µs of work.
+const SAMPLES_PER_TASK: usize = 1 << 15;
+
+/// Rows per task for rows that cost `samples_per_row`. Depends on the data only, so that results, which are merged
+/// task by task, never depend on the number of threads.
+fn rows_per_task(samples_per_row: usize) -> usize {
+    (SAMPLES_PER_TASK / samples_per_row.max(1)).clamp(ROWS_PER_TASK_MIN, ROWS_PER_TASK_MAX)
+}
 
 fn fill(
     ctx: &Context<'_>,
@@ -197,11 +227,12 @@ fn fill(
     block: &mut Block,
 ) -> Result<(), EvalError> {
     let step_count = block.step_count.max(1);
+    let rows_per_task = rows_per_task(source.samples_per_series().max(step_count));
     let fill_task = |(task, rows): (usize, &mut [f64])| {
         let mut columns = SampleColumns::default();
         let mut scratch = Scratch::default();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
-            let index = task * ROWS_PER_TASK + offset;
+            let index = task * rows_per_task + offset;
             ctx.check_cancelled()?;
             source.read(ctx, index, &mut columns)?;
             if !columns.is_empty() {
@@ -211,8 +242,8 @@ fn fill(
         }
         ctx.check_cancelled()
     };
-    if block.len() <= ROWS_PER_TASK {
+    if block.len() <= rows_per_task {
         return fill_task((0, &mut block.values));
     }
-    block.values.par_chunks_mut(step_count * ROWS_PER_TASK).enumerate().try_for_each(fill_task)
+    block.values.par_chunks_mut(step_count * rows_per_task).enumerate().try_for_each(fill_task)
 }
