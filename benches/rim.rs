@@ -82,6 +82,7 @@ fn encode(criterion: &mut Criterion) {
             labels: LabelSet::empty(),
             timestamps_ms: (0..STEP_COUNT as i64).map(|step| 1_750_000_000_000 + step * 15_000).collect(),
             values: (0..STEP_COUNT).map(value).collect(),
+            histograms: Vec::new(),
         }]);
         let mut out = Vec::new();
         group.bench_function(name, |bencher| {

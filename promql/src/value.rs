@@ -1,6 +1,10 @@
 //! What an expression evaluates to.
 
+use std::sync::Arc;
+
 use mytsdb_storage::model::LabelSet;
+
+use crate::histogram::FloatHistogram;
 
 /// The result of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,20 +36,25 @@ pub struct VectorSample {
     pub labels: LabelSet,
     /// Evaluation time.
     pub timestamp_ms: i64,
-    /// The value.
+    /// The value; a NaN if it is a histogram.
     pub value: f64,
+    /// The histogram, if it is one.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// One series of a matrix.
 ///
 /// # Shape
-/// `timestamps_ms` and `values` have the same length; times ascend strictly; never empty in a result.
+/// `timestamps_ms` and `values` have the same length; times ascend strictly, those of `histograms` as well; a time is
+/// in one of both only. Never all empty in a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MatrixSeries {
     /// The labels.
     pub labels: LabelSet,
-    /// Times of the points.
+    /// Times of the points that are numbers.
     pub timestamps_ms: Vec<i64>,
-    /// Values of the points.
+    /// Values of these points.
     pub values: Vec<f64>,
+    /// Times and values of the points that are histograms.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
 }

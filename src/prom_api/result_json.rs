@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use mytsdb_promql::Value;
+use mytsdb_promql::{FloatHistogram, MatrixSeries, Value};
 use mytsdb_storage::model::LabelSet;
 use rayon::prelude::*;
 
@@ -45,6 +45,14 @@ pub struct Remarks {
     pub stats: Option<String>,
 }
 
+/// Points that take as long to write as one histogram, about.
+const POINTS_PER_HISTOGRAM: usize = 32;
+
+/// How many points a series is worth when work is divided.
+fn cost(series: &MatrixSeries) -> usize {
+    series.values.len() + series.histograms.len() * POINTS_PER_HISTOGRAM
+}
+
 impl ResultJson {
     /// Starts at the beginning.
     pub fn new(value: Value, remarks: &Remarks) -> Self {
@@ -64,7 +72,7 @@ impl ResultJson {
     /// for other results, which [`ResultJson::fill`] writes.
     pub fn write_in_parallel(&mut self, thread_count: usize) -> Option<Vec<Vec<u8>>> {
         let Value::Matrix(series) = &self.value else { return None };
-        let point_count: usize = series.iter().map(|series| series.values.len()).sum();
+        let point_count: usize = series.iter().map(cost).sum();
         if self.place != Place::Head || !PARALLEL_POINT_COUNT.contains(&point_count) {
             return None;
         }
@@ -72,7 +80,7 @@ impl ResultJson {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let (mut start, mut points) = (0, 0);
         for (series_index, one) in series.iter().enumerate() {
-            points += one.values.len();
+            points += cost(one);
             if points >= part_points || series_index + 1 == series.len() {
                 ranges.push(start..series_index + 1);
                 (start, points) = (series_index + 1, 0);
@@ -86,9 +94,8 @@ impl ResultJson {
             let mut times = TimeTexts::default();
             for series_index in range {
                 let one = &series[series_index];
-                push_series_head(&mut out, series_index, &one.labels, b"\"values\":[");
-                push_points(&mut out, &mut times, &one.timestamps_ms, &one.values, true, usize::MAX);
-                out.extend_from_slice(b"]}");
+                push_series_head(&mut out, series_index, &one.labels);
+                push_series(&mut out, &mut times, one, 0, usize::MAX);
             }
             out
         };
@@ -124,11 +131,18 @@ impl ResultJson {
                 }
                 Value::Vector(samples) => match samples.get(series_index) {
                     Some(sample) => {
-                        push_series_head(out, series_index, &sample.labels, b"\"value\":[");
-                        push_timestamp(out, sample.timestamp_ms);
-                        out.extend_from_slice(b",\"");
-                        push_value(out, sample.value);
-                        out.extend_from_slice(b"\"]}");
+                        push_series_head(out, series_index, &sample.labels);
+                        match &sample.histogram {
+                            None => {
+                                out.extend_from_slice(b"\"value\":");
+                                push_point(out, sample.timestamp_ms, sample.value);
+                            }
+                            Some(histogram) => {
+                                out.extend_from_slice(b"\"histogram\":");
+                                push_histogram_point(out, sample.timestamp_ms, histogram);
+                            }
+                        }
+                        out.push(b'}');
                         Place::Series { series_index: series_index + 1, point_index: 0 }
                     }
                     None => Place::Done,
@@ -136,23 +150,11 @@ impl ResultJson {
                 Value::Matrix(series) => match series.get(series_index) {
                     Some(series) => {
                         if point_index == 0 {
-                            push_series_head(out, series_index, &series.labels, b"\"values\":[");
+                            push_series_head(out, series_index, &series.labels);
                         }
-                        let timestamps_ms = &series.timestamps_ms[point_index..];
-                        let values = &series.values[point_index..];
-                        let written = push_points(
-                            out,
-                            &mut self.times,
-                            timestamps_ms,
-                            values,
-                            point_index == 0,
-                            bytes_enough,
-                        );
-                        if written < values.len() {
-                            Place::Series { series_index, point_index: point_index + written }
-                        } else {
-                            out.extend_from_slice(b"]}");
-                            Place::Series { series_index: series_index + 1, point_index: 0 }
+                        match push_series(out, &mut self.times, series, point_index, bytes_enough) {
+                            Some(point_index) => Place::Series { series_index, point_index },
+                            None => Place::Series { series_index: series_index + 1, point_index: 0 },
                         }
                     }
                     None => Place::Done,
@@ -182,7 +184,7 @@ fn push_head(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(opening.as_bytes());
 }
 
-fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet, key: &[u8]) {
+fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet) {
     if series_index > 0 {
         out.push(b',');
     }
@@ -196,7 +198,6 @@ fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet, k
         push_text(out, value);
     }
     out.extend_from_slice(b"},");
-    out.extend_from_slice(key);
 }
 
 /// The beginnings of points, `,[<time>,"`, by time: the series of a result mostly have the same times.
@@ -292,6 +293,83 @@ fn push_points(
     written
 }
 
+/// Appends points from `first` on until `out` is long enough (at least one), numbers before histograms, and closes the
+/// series behind the last one. Returns the point to go on with.
+fn push_series(
+    out: &mut Vec<u8>,
+    times: &mut TimeTexts,
+    series: &MatrixSeries,
+    first: usize,
+    bytes_enough: usize,
+) -> Option<usize> {
+    let float_count = series.values.len();
+    if first == 0 && (float_count > 0 || series.histograms.is_empty()) {
+        out.extend_from_slice(b"\"values\":[");
+    }
+    let mut next = first;
+    if first < float_count {
+        let (timestamps_ms, values) = (&series.timestamps_ms[first..], &series.values[first..]);
+        next += push_points(out, times, timestamps_ms, values, first == 0, bytes_enough);
+        if next < float_count {
+            return Some(next);
+        }
+    }
+    for (index, (timestamp_ms, histogram)) in series.histograms.iter().enumerate().skip(next - float_count) {
+        if float_count + index > first && out.len() >= bytes_enough {
+            return Some(float_count + index);
+        }
+        out.extend_from_slice(match index {
+            0 if float_count > 0 => b"],\"histograms\":[".as_slice(),
+            0 => b"\"histograms\":[",
+            _ => b",",
+        });
+        push_histogram_point(out, *timestamp_ms, histogram);
+    }
+    out.extend_from_slice(b"]}");
+    None
+}
+
+fn push_point(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
+    out.push(b'[');
+    push_timestamp(out, timestamp_ms);
+    out.extend_from_slice(b",\"");
+    push_value(out, value);
+    out.extend_from_slice(b"\"]");
+}
+
+/// `[time,{"count":"…","sum":"…","buckets":[[rule,"lower","upper","count"],…]}]`; empty buckets are left out.
+fn push_histogram_point(out: &mut Vec<u8>, timestamp_ms: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    push_timestamp(out, timestamp_ms);
+    out.extend_from_slice(b",{\"count\":\"");
+    push_value(out, histogram.count);
+    out.extend_from_slice(b"\",\"sum\":\"");
+    push_value(out, histogram.sum);
+    out.push(b'"');
+    let mut has_buckets = false;
+    for bucket in histogram.buckets().iter().filter(|bucket| bucket.count != 0.0) {
+        out.extend_from_slice(if has_buckets { b"," } else { b",\"buckets\":[" });
+        has_buckets = true;
+        let rule = match (bucket.is_lower_inclusive, bucket.is_upper_inclusive) {
+            (false, true) => b'0',
+            (true, false) => b'1',
+            (false, false) => b'2',
+            (true, true) => b'3',
+        };
+        out.extend_from_slice(&[b'[', rule]);
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.extend_from_slice(b",\"");
+            push_value(out, number);
+            out.push(b'"');
+        }
+        out.push(b']');
+    }
+    if has_buckets {
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
+}
+
 /// Scalars go through Go's own JSON encoder: the time is a plain number of seconds.
 fn push_scalar(out: &mut Vec<u8>, timestamp_ms: i64, value: f64) {
     out.push(b'[');
@@ -324,7 +402,7 @@ fn push_texts(out: &mut Vec<u8>, key: &[u8], texts: &[String]) {
 }
 
 /// Appends a JSON string.
-fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut clean_from = 0;
     for (index, byte) in text.bytes().enumerate() {
@@ -352,7 +430,10 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mytsdb_promql::{MatrixSeries, VectorSample};
+    use std::sync::Arc;
+
+    use mytsdb_promql::VectorSample;
+    use mytsdb_storage::model::{BucketSpan, Histogram, HistogramLayout};
 
     fn labels(pairs: &[(&str, &str)]) -> LabelSet {
         LabelSet::from_pairs(pairs.iter().copied()).unwrap()
@@ -384,6 +465,7 @@ mod tests {
             labels: labels(&[("__name__", name), ("q", "a\"\\\n\u{1}ü")]),
             timestamps_ms: timestamps_ms.to_vec(),
             values: values.to_vec(),
+            histograms: Vec::new(),
         };
         let value =
             Value::Matrix(vec![series("a", &[1000, 2500], &[1.0, f64::NAN]), series("b", &[1000], &[1e21])]);
@@ -411,6 +493,7 @@ mod tests {
                 .filter(|time| time % (index as i64 + 1) != 1)
                 .map(|time| time as f64 / 7.0)
                 .collect(),
+            histograms: if index == 3 { vec![(1000, histogram()), (2500, histogram())] } else { Vec::new() },
         };
         let value = Value::Matrix((0..9).map(series).collect());
         let remarks = Remarks { warnings: vec!["w".to_owned()], ..Remarks::default() };
@@ -425,7 +508,7 @@ mod tests {
 
     #[test]
     fn vectors_scalars_strings_and_remarks_have_prometheus_shape() {
-        let sample = VectorSample { labels: labels(&[]), timestamp_ms: 4000, value: 2.0 };
+        let sample = VectorSample { labels: labels(&[]), timestamp_ms: 4000, value: 2.0, histogram: None };
         let remarks = Remarks {
             warnings: vec!["w1".to_owned(), "w2".to_owned()],
             infos: vec!["i".to_owned()],
@@ -451,5 +534,59 @@ mod tests {
             &Remarks::default(),
             r#"{"status":"success","data":{"resultType":"string","result":[0,"x\""]}}"#,
         );
+    }
+
+    fn histogram() -> Arc<FloatHistogram> {
+        let layout = HistogramLayout {
+            schema: 0,
+            zero_threshold: 0.001,
+            positive_spans: vec![BucketSpan { offset: 0, length: 3 }],
+            negative_spans: vec![BucketSpan { offset: 1, length: 1 }],
+            ..HistogramLayout::default()
+        };
+        Arc::new(FloatHistogram::from_stored(&Histogram {
+            layout: Arc::new(layout),
+            count: 20.5,
+            sum: 10.0,
+            zero_count: 2.0,
+            positive_counts: vec![1.0, 0.0, 4.0],
+            negative_counts: vec![2.5],
+            ..Histogram::default()
+        }))
+    }
+
+    const HISTOGRAM: &str = concat!(
+        r#"{"count":"20.5","sum":"10","buckets":[[1,"-2","-1","2.5"],[3,"-0.001","0.001","2"],"#,
+        r#"[0,"0.5","1","1"],[0,"2","4","4"]]}"#
+    );
+
+    #[test]
+    fn histograms_have_prometheus_shape() {
+        let sample = |histogram: Arc<FloatHistogram>| VectorSample {
+            labels: labels(&[]),
+            timestamp_ms: 1500,
+            value: f64::NAN,
+            histogram: Some(histogram),
+        };
+        let expected = format!(
+            r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{HISTOGRAM}]}},{{"metric":{{}},"histogram":[1.500,{{"count":"0","sum":"0"}}]}}]}}}}"#
+        );
+        let samples = vec![sample(histogram()), sample(Arc::default())];
+        check(&Value::Vector(samples), &Remarks::default(), &expected);
+    }
+
+    #[test]
+    fn a_matrix_has_numbers_and_histograms_apart() {
+        let series = |values: &[f64], histogram_times_ms: &[i64]| MatrixSeries {
+            labels: labels(&[]),
+            timestamps_ms: (0..values.len() as i64).map(|index| index * 1000).collect(),
+            values: values.to_vec(),
+            histograms: histogram_times_ms.iter().map(|time_ms| (*time_ms, histogram())).collect(),
+        };
+        let value = Value::Matrix(vec![series(&[1.0, 2.0], &[2000]), series(&[], &[0, 1000])]);
+        let expected = format!(
+            r#"{{"status":"success","data":{{"resultType":"matrix","result":[{{"metric":{{}},"values":[[0,"1"],[1,"2"]],"histograms":[[2,{HISTOGRAM}]]}},{{"metric":{{}},"histograms":[[0,{HISTOGRAM}],[1,{HISTOGRAM}]]}}]}}}}"#
+        );
+        check(&value, &Remarks::default(), &expected);
     }
 }

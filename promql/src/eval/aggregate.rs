@@ -6,14 +6,17 @@
 use mytsdb_storage::model::LabelSet;
 use rayon::prelude::*;
 
+use super::aggregate_cells::{AvgCell, Cell, CountCell, ExtremeCell, GroupCell, SumCell, VarianceCell};
+use super::aggregate_histograms::{HistogramAggregation, HistogramPart};
+use super::annotate;
 use super::block::{Block, RowLabels};
 use super::context::{Context, execution};
 use super::labels::{KeyIndex, KeyRule};
 use super::rows::Rows;
 use crate::engine::EvalError;
-use crate::kernel::kahan::{self, Mean};
-use crate::kernel::{ABSENT, is_absent};
-use crate::parse::ast::{AggregateOp, Grouping};
+use crate::kernel::is_absent;
+use crate::kernel::kahan::Mean;
+use crate::parse::ast::{AggregateOp, Grouping, Span};
 
 /// Which group each series belongs to.
 #[derive(Debug)]
@@ -60,192 +63,6 @@ impl Groups {
     }
 }
 
-/// What is kept of the values of one group at one step.
-trait Cell: Copy + Send + Sync {
-    /// No value yet.
-    const EMPTY: Self;
-    /// Adds a value that is present.
-    fn add(&mut self, value: f64);
-    /// Adds the values of another cell, which come after those of this one.
-    fn merge(&mut self, later: &Self);
-    /// The result, or [`ABSENT`].
-    fn finish(&self) -> f64;
-}
-
-#[derive(Clone, Copy)]
-struct SumCell {
-    sum: f64,
-    compensation: f64,
-}
-
-impl Cell for SumCell {
-    const EMPTY: Self = Self { sum: ABSENT, compensation: 0.0 };
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        if is_absent(self.sum) {
-            self.sum = value;
-        } else {
-            (self.sum, self.compensation) = kahan::add(value, self.sum, self.compensation);
-        }
-    }
-
-    fn merge(&mut self, later: &Self) {
-        if is_absent(self.sum) {
-            *self = *later;
-        } else if !is_absent(later.sum) {
-            (self.sum, self.compensation) =
-                kahan::merge((self.sum, self.compensation), (later.sum, later.compensation));
-        }
-    }
-
-    fn finish(&self) -> f64 {
-        if is_absent(self.sum) { ABSENT } else { self.sum + self.compensation }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct AvgCell {
-    sum: SumCell,
-    count: f64,
-}
-
-impl Cell for AvgCell {
-    const EMPTY: Self = Self { sum: SumCell::EMPTY, count: 0.0 };
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        self.sum.add(value);
-        self.count += 1.0;
-    }
-
-    fn merge(&mut self, later: &Self) {
-        self.sum.merge(&later.sum);
-        self.count += later.count;
-    }
-
-    fn finish(&self) -> f64 {
-        if self.count == 0.0 {
-            ABSENT
-        } else {
-            self.sum.sum / self.count + self.sum.compensation / self.count
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct CountCell(f64);
-
-impl Cell for CountCell {
-    const EMPTY: Self = Self(0.0);
-
-    #[inline(always)]
-    fn add(&mut self, _value: f64) {
-        self.0 += 1.0;
-    }
-
-    fn merge(&mut self, later: &Self) {
-        self.0 += later.0;
-    }
-
-    fn finish(&self) -> f64 {
-        if self.0 == 0.0 { ABSENT } else { self.0 }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct GroupCell(bool);
-
-impl Cell for GroupCell {
-    const EMPTY: Self = Self(false);
-
-    #[inline(always)]
-    fn add(&mut self, _value: f64) {
-        self.0 = true;
-    }
-
-    fn merge(&mut self, later: &Self) {
-        self.0 |= later.0;
-    }
-
-    fn finish(&self) -> f64 {
-        if self.0 { 1.0 } else { ABSENT }
-    }
-}
-
-/// The smallest or largest value; NaN only if there is nothing else.
-#[derive(Clone, Copy)]
-struct ExtremeCell<const IS_MAX: bool>(f64);
-
-impl<const IS_MAX: bool> Cell for ExtremeCell<IS_MAX> {
-    const EMPTY: Self = Self(ABSENT);
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        // ABSENT is a NaN as well, so the first value always replaces it.
-        let is_better = if IS_MAX { value > self.0 } else { value < self.0 };
-        if is_better || self.0.is_nan() {
-            self.0 = value;
-        }
-    }
-
-    fn merge(&mut self, later: &Self) {
-        if !is_absent(later.0) {
-            self.add(later.0);
-        }
-    }
-
-    fn finish(&self) -> f64 {
-        self.0
-    }
-}
-
-/// Welford's variance.
-#[derive(Clone, Copy)]
-struct VarianceCell<const IS_STDDEV: bool> {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl<const IS_STDDEV: bool> Cell for VarianceCell<IS_STDDEV> {
-    const EMPTY: Self = Self { count: 0.0, mean: 0.0, squares: 0.0 };
-
-    #[inline(always)]
-    fn add(&mut self, value: f64) {
-        self.count += 1.0;
-        if self.count == 1.0 {
-            self.mean = value;
-            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
-            return;
-        }
-        let delta = value - self.mean;
-        self.mean += delta / self.count;
-        self.squares += delta * (value - self.mean);
-    }
-
-    fn merge(&mut self, later: &Self) {
-        if self.count == 0.0 {
-            *self = *later;
-        } else if later.count > 0.0 {
-            let count = self.count + later.count;
-            let delta = later.mean - self.mean;
-            self.mean += delta * later.count / count;
-            self.squares += later.squares + delta * delta * self.count * later.count / count;
-            self.count = count;
-        }
-    }
-
-    fn finish(&self) -> f64 {
-        let variance = self.squares / self.count;
-        match (self.count == 0.0, IS_STDDEV) {
-            (true, _) => ABSENT,
-            (false, true) => variance.sqrt(),
-            (false, false) => variance,
-        }
-    }
-}
-
 /// Most parts the series are split into; fixed so that results never depend on the number of threads.
 const PART_COUNT_MAX: usize = 16;
 
@@ -255,6 +72,40 @@ struct Part<C> {
     slots: Vec<u32>,
     /// `[slot][step]`.
     cells: Vec<C>,
+    /// Histograms, if they are added up.
+    histograms: HistogramPart,
+    /// Whether histograms were passed over.
+    has_ignored: bool,
+}
+
+/// What an aggregation does with histograms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HistogramUse {
+    /// They count as any value.
+    Counted,
+    /// They are added up, apart from numbers.
+    Added,
+    /// They are passed over, and the user is told.
+    Ignored,
+}
+
+/// What all parts of an aggregation share.
+struct Run<'a> {
+    ctx: &'a Context<'a>,
+    rows: &'a Rows<'a>,
+    op: AggregateOp,
+    /// The aggregated expression.
+    span: Span,
+}
+
+impl Run<'_> {
+    fn histogram_use(&self) -> HistogramUse {
+        match self.op {
+            AggregateOp::Count | AggregateOp::Group => HistogramUse::Counted,
+            AggregateOp::Sum | AggregateOp::Avg => HistogramUse::Added,
+            _ => HistogramUse::Ignored,
+        }
+    }
 }
 
 /// Adds the values of a series that are present.
@@ -268,42 +119,60 @@ fn add_row<C: Cell>(cells: &mut [C], row: &[f64]) {
 }
 
 fn accumulate<C: Cell>(
-    ctx: &Context<'_>,
-    rows: &Rows<'_>,
+    run: &Run<'_>,
     groups: &Groups,
     range: std::ops::Range<usize>,
 ) -> Result<Part<C>, EvalError> {
-    let step_count = rows.step_count;
-    let mut part = Part { slots: vec![u32::MAX; groups.labels.len()], cells: Vec::new() };
-    rows.visit(ctx, range, |index, row| {
-        let slot = &mut part.slots[groups.of_series[index] as usize];
+    let step_count = run.rows.step_count;
+    let histogram_use = run.histogram_use();
+    let mut part = Part {
+        slots: vec![u32::MAX; groups.labels.len()],
+        cells: Vec::new(),
+        histograms: HistogramPart::default(),
+        has_ignored: false,
+    };
+    let mut numbers = Vec::new();
+    run.rows.visit(run.ctx, range, |index, row| {
+        let group = groups.of_series[index];
+        let slot = &mut part.slots[group as usize];
         if *slot == u32::MAX {
             *slot = (part.cells.len() / step_count) as u32;
             part.cells.resize(part.cells.len() + step_count, C::EMPTY);
         }
         let start = *slot as usize * step_count;
-        add_row(&mut part.cells[start..start + step_count], row);
+        let cells = &mut part.cells[start..start + step_count];
+        if row.histograms.is_empty() || histogram_use == HistogramUse::Counted {
+            return add_row(cells, row.values);
+        }
+        add_row(cells, row.without_histograms(&mut numbers));
+        if histogram_use == HistogramUse::Added {
+            part.histograms.add_row(run.ctx, group, index, &row);
+        } else {
+            part.has_ignored |= row.present_histograms().next().is_some();
+        }
     })?;
+    part.histograms = part.histograms.checked()?;
     Ok(part)
 }
 
-fn run<C: Cell>(ctx: &Context<'_>, rows: &Rows<'_>, groups: Groups) -> Result<Block, EvalError> {
-    let (series_count, step_count) = (rows.len(), rows.step_count);
-    let part_count = series_count.div_ceil(rows.rows_per_task()).clamp(1, PART_COUNT_MAX);
+/// Aggregates; returns the histograms that are still to be put in.
+fn run<C: Cell>(run: &Run<'_>, groups: Groups) -> Result<(Block, Vec<HistogramPart>), EvalError> {
+    let (series_count, step_count) = (run.rows.len(), run.rows.step_count);
+    let part_count = series_count.div_ceil(run.rows.rows_per_task()).clamp(1, PART_COUNT_MAX);
     let part_length = series_count.div_ceil(part_count).max(1);
     let slots_max = series_count.min(groups.labels.len().saturating_mul(part_count));
     let numbers_per_cell = size_of::<C>().div_ceil(size_of::<f64>());
     let reservation =
-        ctx.reserve_numbers(slots_max.saturating_mul(numbers_per_cell), step_count, String::new)?;
+        run.ctx.reserve_numbers(slots_max.saturating_mul(numbers_per_cell), step_count, String::new)?;
     let ranges = (0..part_count)
         .map(|part| (part * part_length).min(series_count)..((part + 1) * part_length).min(series_count));
     let parts: Vec<Part<C>> = if part_count == 1 {
-        ranges.map(|range| accumulate(ctx, rows, &groups, range)).collect::<Result<_, _>>()?
+        ranges.map(|range| accumulate(run, &groups, range)).collect::<Result<_, _>>()?
     } else {
         let ranges: Vec<_> = ranges.collect();
-        ranges.into_par_iter().map(|range| accumulate(ctx, rows, &groups, range)).collect::<Result<_, _>>()?
+        ranges.into_par_iter().map(|range| accumulate(run, &groups, range)).collect::<Result<_, _>>()?
     };
-    let mut result = Block::absent(ctx, groups.labels, step_count, String::new)?;
+    let mut result = Block::absent(run.ctx, groups.labels, step_count, String::new)?;
     let mut merged = vec![C::EMPTY; step_count];
     for group in 0..result.len() {
         merged.fill(C::EMPTY);
@@ -321,8 +190,11 @@ fn run<C: Cell>(ctx: &Context<'_>, rows: &Rows<'_>, groups: Groups) -> Result<Bl
             *value = cell.finish();
         }
     }
+    if parts.iter().any(|part| part.has_ignored) {
+        run.ctx.info(run.span, annotate::ignored_in_aggregation(run.op.as_str()));
+    }
     drop(reservation);
-    Ok(result)
+    Ok((result, parts.into_iter().map(|part| part.histograms).collect()))
 }
 
 /// Averages whose sum is not finite are taken again, as an incremental mean that does not overflow.
@@ -344,8 +216,10 @@ fn repair_averages(
         .iter()
         .map(|is_broken| if *is_broken { vec![None; rows.step_count] } else { vec![] })
         .collect();
+    let mut numbers = Vec::new();
     rows.visit(ctx, 0..rows.len(), |index, row| {
-        for (mean, value) in means[of_series[index] as usize].iter_mut().zip(row) {
+        let values = row.without_histograms(&mut numbers);
+        for (mean, value) in means[of_series[index] as usize].iter_mut().zip(values) {
             match mean {
                 _ if is_absent(*value) => {}
                 Some(mean) => mean.add(*value),
@@ -363,33 +237,41 @@ fn repair_averages(
     Ok(())
 }
 
-/// Aggregates rows into one series per group.
+/// Aggregates rows into one series per group. `span`: the aggregated expression.
 pub(crate) fn aggregate(
     ctx: &Context<'_>,
     op: AggregateOp,
     rows: &Rows<'_>,
     grouping: &Grouping,
+    span: Span,
 ) -> Result<Block, EvalError> {
     if rows.len() == 0 || rows.step_count == 0 {
         return Ok(Block::empty(rows.step_count));
     }
     let groups = Groups::new(&rows.labels, grouping);
-    let mut result = match op {
-        AggregateOp::Sum => run::<SumCell>(ctx, rows, groups)?,
+    let of_series = match op {
+        AggregateOp::Sum | AggregateOp::Avg => groups.of_series.clone(),
+        _ => Vec::new(),
+    };
+    let call = Run { ctx, rows, op, span };
+    let (mut result, histograms) = match op {
+        AggregateOp::Sum => run::<SumCell>(&call, groups)?,
         AggregateOp::Avg => {
-            let of_series = groups.of_series.clone();
-            let mut result = run::<AvgCell>(ctx, rows, groups)?;
+            let (mut result, histograms) = run::<AvgCell>(&call, groups)?;
             repair_averages(ctx, rows, &of_series, &mut result)?;
-            result
+            (result, histograms)
         }
-        AggregateOp::Count => run::<CountCell>(ctx, rows, groups)?,
-        AggregateOp::Group => run::<GroupCell>(ctx, rows, groups)?,
-        AggregateOp::Min => run::<ExtremeCell<false>>(ctx, rows, groups)?,
-        AggregateOp::Max => run::<ExtremeCell<true>>(ctx, rows, groups)?,
-        AggregateOp::Stddev => run::<VarianceCell<true>>(ctx, rows, groups)?,
-        AggregateOp::Stdvar => run::<VarianceCell<false>>(ctx, rows, groups)?,
+        AggregateOp::Count => run::<CountCell>(&call, groups)?,
+        AggregateOp::Group => run::<GroupCell>(&call, groups)?,
+        AggregateOp::Min => run::<ExtremeCell<false>>(&call, groups)?,
+        AggregateOp::Max => run::<ExtremeCell<true>>(&call, groups)?,
+        AggregateOp::Stddev => run::<VarianceCell<true>>(&call, groups)?,
+        AggregateOp::Stdvar => run::<VarianceCell<false>>(&call, groups)?,
         other => return Err(execution(format!("expected aggregation operator but got {}", other.as_str()))),
     };
+    let is_mean = op == AggregateOp::Avg;
+    HistogramAggregation { ctx, span, is_mean, rows, of_series: &of_series }
+        .finish(histograms, &mut result)?;
     result.retain_present();
     Ok(result)
 }

@@ -10,7 +10,7 @@ use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::context::{Context, execution};
 use super::labels::{LabelBudget, prometheus_hash, with_label};
-use super::sort::{nan_last, reordered};
+use super::sort::nan_last;
 use crate::engine::EvalError;
 use crate::kernel::quantile::quantile;
 use crate::kernel::{ABSENT, is_absent};
@@ -38,11 +38,14 @@ pub(crate) fn select(
     ctx: &Context<'_>,
     aggregate: &Aggregate,
     param: &Scalars,
-    param_span: Span,
+    (param_span, span): (Span, Span),
     mut block: Block,
 ) -> Result<Block, EvalError> {
     if !check_param(ctx, aggregate.op, param, param_span)? || block.len() == 0 {
         return Ok(Block::empty(block.step_count));
+    }
+    if matches!(aggregate.op, AggregateOp::TopK | AggregateOp::BottomK) {
+        ignore_histograms(ctx, &mut block, aggregate.op, span);
     }
     let groups = Groups::new(&block.labels, &aggregate.grouping);
     let members = members(&groups);
@@ -81,10 +84,20 @@ pub(crate) fn select(
         }
     }
     if step_count == 1 {
-        return Ok(reordered(block, &order));
+        return Ok(block.reordered(&order));
     }
     block.retain_present();
     Ok(block)
+}
+
+/// Takes histograms away from an aggregation of numbers, and says so.
+fn ignore_histograms(ctx: &Context<'_>, block: &mut Block, op: AggregateOp, span: Span) {
+    if block.has_histograms() {
+        if (0..block.len()).any(|index| block.cells(index).present_histograms().next().is_some()) {
+            ctx.info(span, annotate::ignored_in_aggregation(op.as_str()));
+        }
+        block.drop_histograms();
+    }
 }
 
 /// Orders candidates so that those that stay come first, and says how many these are.
@@ -154,9 +167,10 @@ pub(crate) fn quantiles(
     ctx: &Context<'_>,
     aggregate: &Aggregate,
     q: &Scalars,
-    q_span: Span,
-    block: &Block,
+    (q_span, span): (Span, Span),
+    mut block: Block,
 ) -> Result<Block, EvalError> {
+    ignore_histograms(ctx, &mut block, aggregate.op, span);
     let (min, max) = extremes(q);
     let has_nan = q.distinct().iter().any(|q| q.is_nan());
     for (is_wrong, q) in [(has_nan, f64::NAN), (max > 1.0, max), (min < 0.0, min)] {
@@ -205,15 +219,17 @@ pub(crate) fn count_values(
     let mut reservations = Vec::new();
     let mut budget = LabelBudget::new(ctx);
     let mut text_of: HashMap<u64, usize> = HashMap::new();
-    for (series, values) in block.rows() {
+    for (index, (series, values)) in block.rows().enumerate() {
         ctx.check_cancelled()?;
         text_of.clear();
         for (step, value) in values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let histogram = block.histogram(index, step);
             // Labels are made once per series and distinct value, not once per sample.
             let row = match text_of.get(&value.to_bits()) {
-                Some(row) => *row,
-                None => {
-                    let with_value = with_label(&series.set, label, &annotate::format_plain(*value));
+                Some(row) if histogram.is_none() => *row,
+                _ => {
+                    let text = histogram.map_or_else(|| annotate::format_plain(*value), ToString::to_string);
+                    let with_value = with_label(&series.set, label, &text);
                     let key = rule.apply(&with_value);
                     let row = *rows.entry(key.clone()).or_insert(labels.len());
                     if row == labels.len() {

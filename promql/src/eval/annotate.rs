@@ -1,6 +1,80 @@
-//! Numbers and texts in messages, written as Go writes them.
+//! Numbers and texts in messages, written as Go writes them, and the remarks that several functions make.
 
 use std::fmt::Write as _;
+
+use super::context::Context;
+use crate::parse::ast::Span;
+
+/// Remarks about the histograms of one series, at one place of the query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remarks<'a> {
+    pub(crate) ctx: &'a Context<'a>,
+    /// What the remarks point to.
+    pub(crate) span: Span,
+    /// Name of the series' metric.
+    pub(crate) name: &'a str,
+}
+
+impl Remarks<'_> {
+    fn name(&self) -> String {
+        quote(self.name.as_bytes())
+    }
+
+    /// Floats and histograms in one window.
+    pub(crate) fn mixed_kinds(&self) {
+        let text = format!("encountered a mix of histograms and floats for metric name {}", self.name());
+        self.ctx.warn(self.span, text);
+    }
+
+    /// Exponential buckets and custom bounds together.
+    pub(crate) fn mixed_schemas(&self) {
+        let text = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+            self.name()
+        );
+        self.ctx.warn(self.span, text);
+    }
+
+    /// A gauge where a counter is wanted.
+    pub(crate) fn not_a_counter(&self) {
+        self.ctx.warn(self.span, format!("this native histogram metric is not a counter: {}", self.name()));
+    }
+
+    /// A counter where a gauge is wanted.
+    pub(crate) fn not_a_gauge(&self) {
+        self.ctx.warn(self.span, format!("this native histogram metric is not a gauge: {}", self.name()));
+    }
+
+    /// Custom bounds differ. `operation`: `addition`, `subtraction`, `aggregation`.
+    pub(crate) fn reconciled(&self, operation: &str) {
+        self.ctx.info(self.span, format!("mismatched custom buckets were reconciled during {operation}"));
+    }
+
+    /// Some say that the counter was reset, some that it was not.
+    pub(crate) fn conflicting_resets(&self, operation: &str) {
+        self.ctx.warn(self.span, format!("conflicting counter resets during histogram {operation}"));
+    }
+
+    /// A sample began in the middle of what the sample before it counted.
+    pub(crate) fn overlapping_starts(&self) {
+        let text = "sample has start time that overlaps with previous sample timestamp for metric";
+        self.ctx.warn(self.span, format!("{text} {}", self.name()));
+    }
+
+    /// A function of numbers found histograms among them.
+    pub(crate) fn ignored_in_range(&self) {
+        let text = format!(
+            "ignored histograms in a range containing both floats and histograms for metric name {}",
+            self.name()
+        );
+        self.ctx.info(self.span, text);
+    }
+}
+
+/// The info about histograms that an aggregation of numbers passes over.
+pub(crate) fn ignored_in_aggregation(aggregation: &str) -> String {
+    format!("ignored histogram in {aggregation} aggregation")
+}
 
 /// A float as Go's `%g` prints it.
 pub(crate) fn format_g(value: f64) -> String {
@@ -13,7 +87,7 @@ pub(crate) fn format_g(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) && (value == 0.0 || !(-4..21).contains(&exponent) || exponent < 21) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -105,10 +179,11 @@ mod tests {
 
     #[test]
     fn floats_are_printed_as_go_prints_them() {
-        let printed = [0.0, 1.0, -1.1, 1e-5, 1e-4, 1e20, 1e21, 1.5e300, f64::INFINITY].map(format_g);
+        let printed =
+            [0.0, 1.0, -1.1, 1e-5, 1e-4, 999_999.0, 1_048_576.0, 1.5e300, f64::INFINITY].map(format_g);
         assert_eq!(
             printed,
-            ["0", "1", "-1.1", "1e-05", "0.0001", "100000000000000000000", "1e+21", "1.5e+300", "+Inf"]
+            ["0", "1", "-1.1", "1e-05", "0.0001", "999999", "1.048576e+06", "1.5e+300", "+Inf"]
         );
         assert_eq!([0.123, 12.3, 1234.0, 1.0].map(format_two_digits), ["0.12", "12", "1.2e+03", "1"]);
         assert_eq!([1.0, 0.5, 1e-9].map(format_open_metrics), ["1.0", "0.5", "1e-09"]);

@@ -2,13 +2,18 @@
 //!
 //! Series with series are in `matching`, the set operators in `set_operators`.
 
+use std::sync::Arc;
+
+use super::binary_cells::{CellOperator, Outcome};
 use super::block::{Block, Operand, Scalars};
+use super::cells::{Cell, HistogramRow, Row, RowWriter};
 use super::context::{Context, execution};
 use super::{matching, set_operators};
 use crate::engine::EvalError;
 use crate::grid::StepGrid;
+use crate::histogram::FloatHistogram;
 use crate::kernel::math::{arithmetic, compare};
-use crate::kernel::{ABSENT, is_absent};
+use crate::kernel::{ABSENT, HISTOGRAM, is_absent};
 use crate::parse::ast::{Binary, BinaryOp, Expr, Span};
 
 /// Evaluates a chain of operations, the innermost first: a query may have thousands of them.
@@ -78,12 +83,6 @@ fn numbers(op: BinaryOp, left: Scalars, right: Scalars, step_count: usize) -> Sc
     }
 }
 
-/// The info about operands that an operator does not take.
-pub(crate) fn incompatible_floats(op: BinaryOp) -> String {
-    let op = op.as_str();
-    format!("incompatible sample types encountered for binary operator \"{op}\": float {op} float")
-}
-
 /// Series with a number. `is_swapped`: the number stands on the left.
 fn with_number(
     ctx: &Context<'_>,
@@ -94,11 +93,8 @@ fn with_number(
     is_swapped: bool,
 ) -> Result<Block, EvalError> {
     let op = operation.op;
-    if matches!(op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-        if block.values.iter().any(|value| !is_absent(*value)) {
-            ctx.info(span, incompatible_floats(op));
-        }
-        return Ok(Block::empty(block.step_count));
+    if op.is_trim() || block.has_histograms() {
+        return cells_with_number(ctx, operation, span, block, scalars, is_swapped);
     }
     let step_count = block.step_count;
     let map = |block: &mut Block, function: &dyn Fn(f64, f64) -> f64| {
@@ -129,6 +125,49 @@ fn with_number(
     Ok(block)
 }
 
+/// As [`with_number`], for series that may have histograms and operators that only histograms take.
+fn cells_with_number(
+    ctx: &Context<'_>,
+    operation: &Binary,
+    span: Span,
+    mut block: Block,
+    scalars: &Scalars,
+    is_swapped: bool,
+) -> Result<Block, EvalError> {
+    let op = operation.op;
+    let operator = CellOperator { ctx, op, span };
+    let mut histograms: Vec<HistogramRow> = vec![HistogramRow::new(); block.len()];
+    for (index, histograms) in histograms.iter_mut().enumerate() {
+        let cells: Vec<Cell> = (0..block.step_count).map(|step| block.cells(index).cell(step)).collect();
+        let mut out = RowWriter::new(block.row_mut(index), histograms);
+        for (step, cell) in cells.into_iter().enumerate() {
+            let number = Cell::Float(scalars.at(step));
+            let outcome =
+                if is_swapped { operator.apply(&number, &cell) } else { operator.apply(&cell, &number) };
+            out.set(
+                step,
+                match outcome {
+                    Outcome::Value(Cell::Absent) | Outcome::Refused => Cell::Absent,
+                    Outcome::Value(_) if operation.return_bool => Cell::Float(1.0),
+                    // The series' value stays, on whichever side it stands.
+                    Outcome::Value(_) if op.is_comparison() => cell,
+                    Outcome::Value(value) => value,
+                    Outcome::Fails if operation.return_bool => Cell::Float(0.0),
+                    Outcome::Fails => Cell::Absent,
+                },
+            );
+        }
+    }
+    drop(block.take_histograms());
+    block.set_histograms(ctx, histograms.into_iter().enumerate())?;
+    block.retain_present();
+    let keeps_name = op.is_trim() || (op.is_comparison() && !operation.return_bool);
+    if !keeps_name {
+        block.drop_metadata(ctx)?;
+    }
+    Ok(block)
+}
+
 fn map_arithmetic(block: &mut Block, op: BinaryOp, scalars: &Scalars, is_swapped: bool) {
     let step_count = block.step_count.max(1);
     // One loop per common operator, so that the operator is not chosen per value.
@@ -154,6 +193,30 @@ fn map_arithmetic(block: &mut Block, op: BinaryOp, scalars: &Scalars, is_swapped
     }
 }
 
+/// Changes the sign of all values.
+fn negate(ctx: &Context<'_>, block: &mut Block) -> Result<(), EvalError> {
+    let histograms = block.take_histograms();
+    let mut negated: Vec<HistogramRow> = Vec::with_capacity(histograms.len());
+    for (index, row) in histograms.iter().enumerate() {
+        let negative = |(step, histogram): (usize, &Arc<FloatHistogram>)| {
+            let mut histogram = FloatHistogram::clone(histogram);
+            histogram.multiply(-1.0);
+            (step as u32, Arc::new(histogram))
+        };
+        let present = Row { values: block.row(index), histograms: row }.present_histograms();
+        negated.push(present.map(negative).collect());
+    }
+    for value in block.values.iter_mut().filter(|value| !is_absent(**value)) {
+        *value = -*value;
+    }
+    for (index, row) in negated.iter().enumerate() {
+        for (step, _) in row {
+            block.row_mut(index)[*step as usize] = HISTOGRAM;
+        }
+    }
+    block.set_histograms(ctx, negated.into_iter().enumerate())
+}
+
 /// `-expr` and `+expr`.
 pub(crate) fn unary(
     ctx: &Context<'_>,
@@ -168,9 +231,7 @@ pub(crate) fn unary(
     match operand {
         Operand::Scalar(scalars) => Ok(Operand::Scalar(scalars.map(|value| -value))),
         Operand::Vector(mut block) => {
-            for value in block.values.iter_mut().filter(|value| !is_absent(**value)) {
-                *value = -*value;
-            }
+            negate(ctx, &mut block)?;
             block.drop_metadata(ctx)?;
             Ok(Operand::Vector(block))
         }

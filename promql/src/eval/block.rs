@@ -1,12 +1,17 @@
 //! Intermediate results: numbers per step, and series as one matrix of columns.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
-use super::context::{Context, Reservation, execution};
+use super::cells::{HistogramRow, Row, histogram_at, histogram_bytes};
+use super::context::{Context, execution};
 use super::labels::without_metadata;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
-use crate::kernel::{ABSENT, is_absent};
+use crate::histogram::FloatHistogram;
+use crate::kernel::{ABSENT, is_absent, is_histogram};
 
 /// A number per step.
 #[derive(Debug)]
@@ -83,7 +88,8 @@ impl RowLabels {
 /// Series over all steps of a grid.
 ///
 /// # Shape
-/// `values`: `[series_count][step_count]`, series-major. A step without value is [`ABSENT`].
+/// `values`: `[series_count][step_count]`, series-major. A step without value is [`ABSENT`], one with a histogram
+/// `HISTOGRAM` (see `cells`). `histograms`: `[series_count]`, or empty if there are none.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// Per series.
@@ -92,14 +98,22 @@ pub(crate) struct Block {
     pub(crate) values: Vec<f64>,
     /// Values per series.
     pub(crate) step_count: usize,
-    /// The memory that `values` takes.
+    /// Histograms among the values.
+    histograms: Vec<HistogramRow>,
+    /// The memory that values and histograms take.
     reservations: Vec<Reservation>,
 }
 
 impl Block {
     /// A block without series.
     pub(crate) fn empty(step_count: usize) -> Self {
-        Self { labels: Vec::new(), values: Vec::new(), step_count, reservations: Vec::new() }
+        Self {
+            labels: Vec::new(),
+            values: Vec::new(),
+            step_count,
+            histograms: Vec::new(),
+            reservations: Vec::new(),
+        }
     }
 
     /// A block with these labels and no values yet.
@@ -111,7 +125,7 @@ impl Block {
     ) -> Result<Self, EvalError> {
         let reservation = ctx.reserve_numbers(labels.len(), step_count, selector)?;
         let values = vec![ABSENT; labels.len() * step_count];
-        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
+        Ok(Self { labels, values, step_count, histograms: Vec::new(), reservations: vec![reservation] })
     }
 
     /// One series with these values.
@@ -119,7 +133,7 @@ impl Block {
         let reservation = ctx.reserve_numbers(1, values.len(), String::new)?;
         let step_count = values.len();
         let labels = vec![RowLabels::kept(labels)];
-        Ok(Self { labels, values, step_count, reservations: vec![reservation] })
+        Ok(Self { labels, values, step_count, histograms: Vec::new(), reservations: vec![reservation] })
     }
 
     /// A block of rows whose memory is reserved already.
@@ -130,7 +144,7 @@ impl Block {
         reservations: Vec<Reservation>,
     ) -> Self {
         assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
-        Self { labels, values, step_count, reservations }
+        Self { labels, values, step_count, histograms: Vec::new(), reservations }
     }
 
     /// Keeps memory that belongs to this block, such as that of new labels, reserved as long as it lives.
@@ -139,7 +153,12 @@ impl Block {
     }
 
     /// Adds the series of another block over the same steps.
-    pub(crate) fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, mut other: Self) {
+        if self.has_histograms() || other.has_histograms() {
+            self.histograms.resize_with(self.labels.len(), Vec::new);
+            other.histograms.resize_with(other.labels.len(), Vec::new);
+            self.histograms.append(&mut other.histograms);
+        }
         self.labels.extend(other.labels);
         self.values.extend_from_slice(&other.values);
         self.reservations.extend(other.reservations);
@@ -162,6 +181,84 @@ impl Block {
         &mut self.values[series_index * self.step_count..(series_index + 1) * self.step_count]
     }
 
+    /// Whether there may be histograms among the values.
+    #[inline]
+    pub(crate) fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Bytes of all histograms, about; results share them with the block.
+    pub(crate) fn histogram_bytes(&self) -> usize {
+        self.histograms.iter().map(|row| histogram_bytes(row)).sum()
+    }
+
+    /// The values of one series with the histograms among them.
+    #[inline]
+    pub(crate) fn cells(&self, series_index: usize) -> Row<'_> {
+        let histograms = self.histograms.get(series_index).map_or(&[][..], Vec::as_slice);
+        Row { values: self.row(series_index), histograms }
+    }
+
+    /// The histogram of one series at one step, if there is one.
+    pub(crate) fn histogram(&self, series_index: usize, step: usize) -> Option<&Arc<FloatHistogram>> {
+        let histograms = self.histograms.get(series_index)?;
+        histogram_at(histograms, self.values[series_index * self.step_count + step], step)
+    }
+
+    /// Sets the histograms of some series, whose values say where they are, and counts their memory.
+    pub(crate) fn set_histograms(
+        &mut self,
+        ctx: &Context<'_>,
+        rows: impl IntoIterator<Item = (usize, HistogramRow)>,
+    ) -> Result<(), EvalError> {
+        let mut bytes = 0;
+        for (series_index, row) in rows {
+            if row.is_empty() {
+                continue;
+            }
+            self.histograms.resize_with(self.labels.len(), Vec::new);
+            bytes += histogram_bytes(&row);
+            self.histograms[series_index] = row;
+        }
+        if bytes > 0 {
+            self.reservations.push(ctx.reserve(bytes, String::new)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the histograms away, to be set anew.
+    pub(crate) fn take_histograms(&mut self) -> Vec<HistogramRow> {
+        std::mem::take(&mut self.histograms)
+    }
+
+    /// Removes all histograms, and series that had nothing else.
+    pub(crate) fn drop_histograms(&mut self) {
+        if !self.has_histograms() {
+            return;
+        }
+        for (series_index, row) in self.take_histograms().iter().enumerate() {
+            let start = series_index * self.step_count;
+            for (step, _) in row {
+                let value = &mut self.values[start + *step as usize];
+                if is_histogram(*value) {
+                    *value = ABSENT;
+                }
+            }
+        }
+        self.retain_present();
+    }
+
+    /// Keeps the series at `order`, in that order. Only for blocks of one step.
+    pub(crate) fn reordered(mut self, order: &[usize]) -> Self {
+        let histograms = self.take_histograms();
+        if !histograms.is_empty() {
+            self.histograms = order.iter().map(|index| histograms[*index].clone()).collect();
+        }
+        self.labels = order.iter().map(|index| self.labels[*index].clone()).collect();
+        self.values = order.iter().map(|index| self.values[*index]).collect();
+        self
+    }
+
     /// Every series with its values.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&RowLabels, &[f64])> {
         self.labels.iter().enumerate().map(|(index, labels)| (labels, self.row(index)))
@@ -177,12 +274,16 @@ impl Block {
             }
             if kept != index {
                 self.labels.swap(kept, index);
+                if !self.histograms.is_empty() {
+                    self.histograms.swap(kept, index);
+                }
                 self.values.copy_within(index * steps..(index + 1) * steps, kept * steps);
             }
             kept += 1;
         }
         self.labels.truncate(kept);
         self.values.truncate(kept * steps);
+        self.histograms.truncate(kept);
     }
 
     /// Drops metadata labels of every series, at once or at the end.
@@ -223,6 +324,7 @@ impl Block {
         drop(first_by_labels);
         let steps = self.step_count;
         for (index, first) in target.iter().copied().enumerate().filter(|(index, first)| index != first) {
+            let mut moved_steps = Vec::new();
             for step in 0..steps {
                 let value = std::mem::replace(&mut self.values[index * steps + step], ABSENT);
                 let cell = &mut self.values[first * steps + step];
@@ -233,10 +335,30 @@ impl Block {
                     return Err(duplicate_labels());
                 }
                 *cell = value;
+                if is_histogram(value) && !self.histograms.is_empty() {
+                    moved_steps.push(step as u32);
+                }
+            }
+            if !moved_steps.is_empty() {
+                let moved = std::mem::take(&mut self.histograms[index]);
+                join(&mut self.histograms[first], &moved, &moved_steps);
             }
         }
         self.retain_present();
         Ok(())
+    }
+}
+
+/// Adds the histograms at `steps` of a row that was joined with another.
+fn join(into: &mut HistogramRow, moved: &[(u32, Arc<FloatHistogram>)], steps: &[u32]) {
+    for wanted in steps {
+        let Ok(found) = moved.binary_search_by_key(wanted, |(step, _)| *step) else { continue };
+        let entry = moved[found].clone();
+        match into.binary_search_by_key(wanted, |(step, _)| *step) {
+            // What stood there was removed before.
+            Ok(position) => into[position] = entry,
+            Err(position) => into.insert(position, entry),
+        }
     }
 }
 

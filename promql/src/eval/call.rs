@@ -6,7 +6,7 @@ use super::block::{Block, Operand, Scalars};
 use super::context::{Context, execution};
 use super::rows::Rows;
 use super::selector::{Wanted, instant_rows};
-use super::{classic_histogram, eval, info, label_functions, range_call, sort};
+use super::{classic_histogram, eval, info, label_functions, native_histogram, range_call, sort};
 use crate::engine::EvalError;
 use crate::grid::StepGrid;
 use crate::kernel::time::{DatePart, date_part, whole_seconds};
@@ -50,8 +50,15 @@ impl<'a> Call<'a> {
         Ok(String::from_utf8_lossy(&self.bytes(index)?).into_owned())
     }
 
-    /// Applies `function(value, step)` to every value and drops the names.
+    /// Applies `function(value, step)` to every number and drops the names; histograms are passed over.
     fn map(&self, mut block: Block, function: impl Fn(f64, usize) -> f64) -> Result<Operand, EvalError> {
+        block.drop_histograms();
+        self.map_all(block, function)
+    }
+
+    /// As [`Self::map`], but histograms count as values: they become numbers, too.
+    fn map_all(&self, mut block: Block, function: impl Fn(f64, usize) -> f64) -> Result<Operand, EvalError> {
+        drop(block.take_histograms());
         for index in 0..block.len() {
             for (step, value) in block.row_mut(index).iter_mut().enumerate() {
                 if !is_absent(*value) {
@@ -68,6 +75,9 @@ impl<'a> Call<'a> {
 pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
     if let Some(function) = math::unary(call.function) {
         return call.map(call.vector(0)?, |value, _| function(value));
+    }
+    if let Some(function) = native_histogram::of_one(call.function) {
+        return native_histogram::map(call, function);
     }
     if call.function == "absent_over_time" {
         return range_call::absent_over_time(call.ctx, call.args, call.grid).map(Operand::Vector);
@@ -98,8 +108,7 @@ pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
             call.map(call.vector(0)?, |value, step| math::round(value, 1.0 / nearest.at(step)))
         }
         "timestamp" => timestamp(call),
-        // Samples carry no start time yet, so none is known.
-        "start_timestamp" => call.map(call.vector(0)?, |_, _| 0.0),
+        "start_timestamp" => start_timestamp(call),
         "absent" => absent(call),
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
             sort::sort(call).map(Operand::Vector)
@@ -110,11 +119,6 @@ pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
         "histogram_quantile" => classic_histogram::histogram_quantile(call).map(Operand::Vector),
         "histogram_quantiles" => classic_histogram::histogram_quantiles(call).map(Operand::Vector),
         "histogram_fraction" => classic_histogram::histogram_fraction(call).map(Operand::Vector),
-        // These take native histograms only and pass over floats.
-        "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev" | "histogram_stdvar" => {
-            drop(call.vector(0)?);
-            Ok(Operand::Vector(Block::empty(call.grid.count)))
-        }
         other => match date_function(other) {
             Some(part) => date(call, part),
             None => Err(EvalError::Unsupported(format!("function {other}"))),
@@ -167,7 +171,8 @@ fn pick(call: &Call<'_>, choose: impl Fn(f64, f64) -> f64) -> Result<Operand, Ev
 
 /// The value of the only series at each step, else NaN.
 fn scalar(call: &Call<'_>) -> Result<Operand, EvalError> {
-    let block = call.vector(0)?;
+    let mut block = call.vector(0)?;
+    block.drop_histograms();
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
     let mut values = vec![ABSENT; call.grid.count];
     let mut is_ambiguous = vec![false; call.grid.count];
@@ -207,12 +212,29 @@ fn clamp(call: &Call<'_>, low: Scalars, high: Scalars) -> Result<Operand, EvalEr
 fn timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
     let arg = call.arg(0)?;
     if let ExprKind::VectorSelector(selector) = &arg.kind {
-        let rows: Rows<'_> = instant_rows(call.ctx, selector, call.grid, Wanted::Time)?;
+        let rows: Rows<'_> = instant_rows(call.ctx, selector, arg.span, call.grid, Wanted::Time)?;
         let mut block = rows.into_block(call.ctx)?;
         block.drop_metadata(call.ctx)?;
         return Ok(Operand::Vector(block));
     }
-    call.map(call.vector(0)?, |_, step| call.grid.time_ms(step) as f64 / 1000.0)
+    call.map_all(call.vector(0)?, |_, step| call.grid.time_ms(step) as f64 / 1000.0)
+}
+
+/// The start times of a selector's samples, 0 where they are unknown; of anything else nothing is known.
+fn start_timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
+    let arg = call.arg(0)?;
+    match &arg.kind {
+        ExprKind::VectorSelector(selector) if call.ctx.options.use_start_timestamps => {
+            let rows: Rows<'_> = instant_rows(call.ctx, selector, arg.span, call.grid, Wanted::StartTime)?;
+            let mut block = rows.into_block(call.ctx)?;
+            block.drop_metadata(call.ctx)?;
+            Ok(Operand::Vector(block))
+        }
+        _ => {
+            drop(call.vector(0)?);
+            Ok(Operand::Vector(Block::empty(call.grid.count)))
+        }
+    }
 }
 
 fn absent(call: &Call<'_>) -> Result<Operand, EvalError> {

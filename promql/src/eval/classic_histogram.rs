@@ -1,12 +1,18 @@
-//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over classic buckets (`le` labels).
+//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over classic buckets (`le` labels) and native
+//! histograms.
 
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
 use mytsdb_storage::model::LabelSet;
 
 use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::call::Call;
 use super::labels::{KeyIndex, KeyRule, filtered, is_metadata, with_label, without_metadata};
+use super::native_histogram;
 use crate::engine::EvalError;
+use crate::histogram::{FloatHistogram, NanRemark};
 use crate::kernel::histogram::{Bucket, ForcedMonotonicity, bucket_fraction, bucket_quantile};
 use crate::kernel::is_absent;
 use crate::kernel::time::rfc3339;
@@ -28,16 +34,38 @@ fn parse_bound(text: &str) -> Option<f64> {
     if is_word || is_number { text.parse().ok() } else { None }
 }
 
+/// The histograms of a vector.
+struct Found {
+    /// The vector, which remarks point to.
+    span: Span,
+    classic: Vec<Histogram>,
+    /// Rows that have native histograms.
+    native: Vec<usize>,
+    /// Classic histograms and steps at which there is a native one with the same labels: neither is looked at.
+    classic_conflicts: HashSet<(usize, usize)>,
+    /// As before, by row.
+    native_conflicts: HashSet<(usize, usize)>,
+}
+
 /// Groups bucket series into histograms.
-fn histograms(call: &Call<'_>, block: &Block, span: Span) -> Vec<Histogram> {
+fn histograms(call: &Call<'_>, block: &Block, span: Span) -> Found {
     let is_delayed = call.ctx.options.delayed_name_removal;
     // The metric name is part of the key although it is not part of the result.
     let mut keys = KeyIndex::new(KeyRule::without_only(&[BUCKET_LABEL.to_owned()]));
-    let mut found: Vec<Histogram> = Vec::new();
+    let mut classic: Vec<Histogram> = Vec::new();
+    let mut native = Vec::new();
+    let mut numbers = Vec::new();
     for (index, labels) in block.labels.iter().enumerate() {
+        let cells = block.cells(index);
+        if cells.present_histograms().next().is_some() {
+            native.push(index);
+            if cells.without_histograms(&mut numbers).iter().all(|value| is_absent(*value)) {
+                continue;
+            }
+        }
         let bound_text = labels.set.get(BUCKET_LABEL).unwrap_or("");
         let Some(bound) = parse_bound(bound_text) else {
-            if block.row(index).iter().any(|value| !is_absent(*value)) {
+            if cells.without_histograms(&mut numbers).iter().any(|value| !is_absent(*value)) {
                 let name = if is_delayed { labels.set.metric_name() } else { "" };
                 call.ctx.warn(
                     span,
@@ -53,11 +81,41 @@ fn histograms(call: &Call<'_>, block: &Block, span: Span) -> Vec<Histogram> {
         let (number, is_new) = keys.number(&labels.set);
         if is_new {
             let set = filtered(&labels.set, |name| name != BUCKET_LABEL);
-            found.push(Histogram { labels: RowLabels { set, drop_name: true }, buckets: Vec::new() });
+            classic.push(Histogram { labels: RowLabels { set, drop_name: true }, buckets: Vec::new() });
         }
-        found[number].buckets.push((bound, index));
+        classic[number].buckets.push((bound, index));
     }
+    let mut found =
+        Found { span, classic, native, classic_conflicts: HashSet::new(), native_conflicts: HashSet::new() };
+    found.find_conflicts(call, block);
     found
+}
+
+impl Found {
+    /// Looks for classic and native histograms with the same labels at the same step.
+    fn find_conflicts(&mut self, call: &Call<'_>, block: &Block) {
+        if self.native.is_empty() || self.classic.is_empty() {
+            return;
+        }
+        let by_labels: HashMap<&LabelSet, usize> =
+            self.classic.iter().enumerate().map(|(number, classic)| (&classic.labels.set, number)).collect();
+        let mut buckets = Vec::new();
+        for row in &self.native {
+            let labels = &block.labels[*row].set;
+            let Some(number) = by_labels.get(labels).copied() else { continue };
+            for (step, _) in block.cells(*row).present_histograms() {
+                self.classic[number].gather(block, step, &mut buckets);
+                if buckets.is_empty() {
+                    continue;
+                }
+                self.classic_conflicts.insert((number, step));
+                self.native_conflicts.insert((*row, step));
+                let metric = annotate::for_metric(labels.metric_name());
+                let text = format!("vector contains a mix of classic and native histograms{metric}");
+                call.ctx.warn(self.span, text);
+            }
+        }
+    }
 }
 
 impl Histogram {
@@ -77,32 +135,56 @@ impl Histogram {
         buckets.clear();
         for (upper_bound, row) in &self.buckets {
             let count = block.values[row * block.step_count + step];
-            if !is_absent(count) {
+            if !is_absent(count) && block.histogram(*row, step).is_none() {
                 buckets.push(Bucket { upper_bound: *upper_bound, count });
             }
         }
     }
 }
 
-/// Computes one row per histogram with `compute(step, buckets)`.
+/// Computes one row per histogram with `of_classic(histogram, step, buckets)` and `of_native(histogram, step)`.
 fn per_histogram(
     call: &Call<'_>,
     block: &Block,
-    found: &[Histogram],
-    mut compute: impl FnMut(&Histogram, usize, &mut Vec<Bucket>) -> f64,
+    found: &Found,
+    mut of_classic: impl FnMut(&Histogram, usize, &mut Vec<Bucket>) -> f64,
+    of_native: impl Fn(&FloatHistogram, usize) -> (f64, Option<NanRemark>),
 ) -> Result<Block, EvalError> {
     let is_delayed = call.ctx.options.delayed_name_removal;
-    let labels = found.iter().map(|histogram| histogram.result_labels(is_delayed)).collect();
+    let mut labels: Vec<RowLabels> =
+        found.classic.iter().map(|histogram| histogram.result_labels(is_delayed)).collect();
+    labels.extend(found.native.iter().map(|row| {
+        let mut labels = block.labels[*row].clone();
+        labels.drop_metadata(is_delayed);
+        labels
+    }));
     let mut result = Block::absent(call.ctx, labels, block.step_count, String::new)?;
     let mut buckets = Vec::new();
-    for (index, histogram) in found.iter().enumerate() {
-        if index % 64 == 0 {
+    for (number, histogram) in found.classic.iter().enumerate() {
+        if number % 64 == 0 {
             call.ctx.check_cancelled()?;
         }
-        for (step, value) in result.row_mut(index).iter_mut().enumerate() {
+        for (step, value) in result.row_mut(number).iter_mut().enumerate() {
             histogram.gather(block, step, &mut buckets);
-            if !buckets.is_empty() {
-                *value = compute(histogram, step, &mut buckets);
+            if !buckets.is_empty() && !found.classic_conflicts.contains(&(number, step)) {
+                *value = of_classic(histogram, step, &mut buckets);
+            }
+        }
+    }
+    for (number, row) in found.native.iter().enumerate() {
+        if number % 64 == 0 {
+            call.ctx.check_cancelled()?;
+        }
+        let name = if is_delayed { block.labels[*row].set.metric_name() } else { "" };
+        let values = result.row_mut(found.classic.len() + number);
+        for (step, histogram) in block.cells(*row).present_histograms() {
+            if found.native_conflicts.contains(&(*row, step)) {
+                continue;
+            }
+            let (value, remark) = of_native(Arc::as_ref(histogram), step);
+            values[step] = value;
+            if let Some(remark) = remark {
+                native_histogram::tell_nan(call, found.span, name, remark);
             }
         }
     }
@@ -172,19 +254,20 @@ impl FixedByMetric {
 fn quantile_rows(
     call: &Call<'_>,
     block: &Block,
-    found: &[Histogram],
+    found: &Found,
     q: &Scalars,
     fixed: &mut FixedByMetric,
 ) -> Result<Block, EvalError> {
     let is_delayed = call.ctx.options.delayed_name_removal;
-    per_histogram(call, block, found, |histogram, step, buckets| {
+    let of_classic = |histogram: &Histogram, step: usize, buckets: &mut Vec<Bucket>| {
         let (value, forced) = bucket_quantile(q.at(step), buckets);
         if let Some(forced) = forced {
             let name = if is_delayed { histogram.labels.set.metric_name() } else { "" };
             fixed.add(name, forced, call.grid.time_ms(step));
         }
         value
-    })
+    };
+    per_histogram(call, block, found, of_classic, |histogram, step| histogram.quantile(q.at(step)))
 }
 
 /// `histogram_quantile(q, buckets)`.
@@ -263,9 +346,12 @@ pub(crate) fn histogram_fraction(call: &Call<'_>) -> Result<Block, EvalError> {
     let (lower, upper) = (call.scalars(0)?, call.scalars(1)?);
     let block = call.vector(2)?;
     let found = histograms(call, &block, call.arg(2)?.span);
-    let mut result = per_histogram(call, &block, &found, |_, step, buckets| {
+    let of_classic = |_: &Histogram, step: usize, buckets: &mut Vec<Bucket>| {
         bucket_fraction(lower.at(step), upper.at(step), buckets)
-    })?;
+    };
+    let of_native =
+        |histogram: &FloatHistogram, step: usize| histogram.fraction(lower.at(step), upper.at(step));
+    let mut result = per_histogram(call, &block, &found, of_classic, of_native)?;
     finish(call, &mut result)?;
     Ok(result)
 }

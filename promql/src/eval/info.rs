@@ -7,12 +7,14 @@ use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Mat
 
 use super::block::{Block, RowLabels};
 use super::call::Call;
+use super::cells::Cell;
 use super::context::{Context, execution};
-use super::rows::{Rows, SampleSource};
-use super::selector::{describe, labels_of};
+use super::rows::Rows;
+use super::samples::SampleSource;
+use super::selector::{describe, labels_of, newest_times};
 use crate::engine::EvalError;
 use crate::grid::WindowGrid;
-use crate::kernel::{ABSENT, is_absent, select};
+use crate::kernel::{ABSENT, is_absent};
 use crate::parse::ast::{At, Duration, Expr, ExprKind, VectorSelector};
 
 const IDENTIFYING_LABELS: [&str; 2] = ["instance", "job"];
@@ -128,16 +130,30 @@ fn info_times(call: &Call<'_>, matchers: &[Matcher]) -> Result<Block, EvalError>
     let range = windows.read_range(0, 0);
     let set = call.ctx.select(matchers, range)?;
     let labels = labels_of(&set);
-    let source = SampleSource::Stored { set, range, strips_stale: false };
-    let kernel = Box::new(
-        move |_: usize,
-              samples: crate::kernel::Samples<'_>,
-              _: &mut crate::kernel::Scratch,
-              out: &mut [f64]| {
-            select::newest_time(samples, &windows, out);
-        },
-    );
-    Rows::stream(labels, call.grid.count, source, kernel, || describe(matchers)).into_block(call.ctx)
+    let source = SampleSource::stored(set, range, false, false);
+    let mut kernels = newest_times(windows);
+    // Histograms stay what they are, to be found below.
+    kernels.mixed = Box::new(move |_, samples, _, out| {
+        windows.for_each(samples.times_ms, |step, low, high| {
+            out.set(
+                step,
+                match if high > low { samples.cell(high - 1) } else { Cell::Absent } {
+                    Cell::Float(_) => Cell::Float(samples.times_ms[high - 1] as f64 / 1000.0),
+                    other => other,
+                },
+            );
+        });
+    });
+    let rows = Rows::stream(labels, call.grid.count, source, kernels, || describe(matchers));
+    let block = rows.into_block(call.ctx)?;
+    let has_histograms = |index: &usize| block.cells(*index).present_histograms().next().is_some();
+    match (0..block.len()).find(has_histograms) {
+        Some(index) => {
+            let labels = &block.labels[index].set;
+            Err(execution(format!("this should be an info metric, with float samples: {labels}")))
+        }
+        None => Ok(block),
+    }
 }
 
 /// Info series by metric name and identity.
@@ -247,33 +263,46 @@ pub(crate) fn info(call: &Call<'_>) -> Result<Block, EvalError> {
     let index = InfoIndex::new(&infos);
     index.check()?;
     let must_match = wanted.data.iter().any(|matcher| !matcher.matches_absent());
-    let mut rows: Vec<(RowLabels, Vec<f64>)> = Vec::new();
-    for (series, (labels, values)) in base.rows().enumerate() {
+    let mut rows: Vec<InfoRow> = Vec::new();
+    for (series, labels) in base.labels.iter().enumerate() {
         if series % 64 == 0 {
             call.ctx.check_cancelled()?;
         }
         if !is_enriched[series] {
-            rows.push((labels.clone(), values.to_vec()));
+            let values = base.row(series).to_vec();
+            rows.push(InfoRow { labels: labels.clone(), values, series });
             continue;
         }
-        enrich_row(labels, values, &index, &wanted, must_match, &mut rows)?;
+        enrich_row(labels, (series, base.row(series)), &index, &wanted, must_match, &mut rows)?;
     }
     let reservation = call.ctx.reserve_numbers(rows.len(), base.step_count, String::new)?;
-    let (labels, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-    let mut result = Block::from_rows(labels, values.concat(), base.step_count, vec![reservation]);
+    let labels = rows.iter().map(|row| row.labels.clone()).collect();
+    let values: Vec<f64> = rows.iter().flat_map(|row| row.values.iter().copied()).collect();
+    let mut result = Block::from_rows(labels, values, base.step_count, vec![reservation]);
+    let histograms =
+        rows.iter().enumerate().map(|(index, row)| (index, base.cells(row.series).histograms.to_vec()));
+    result.set_histograms(call.ctx, histograms)?;
     result.retain_present();
     result.merge_duplicates()?;
     Ok(result)
 }
 
+/// A row of the result.
+struct InfoRow {
+    labels: RowLabels,
+    values: Vec<f64>,
+    /// The base series, whose histograms it shares.
+    series: usize,
+}
+
 /// Splits a base series by the info series that it has at each step.
 fn enrich_row(
     labels: &RowLabels,
-    values: &[f64],
+    (series, values): (usize, &[f64]),
     index: &InfoIndex<'_>,
     wanted: &Wanted,
     must_match: bool,
-    rows: &mut Vec<(RowLabels, Vec<f64>)>,
+    rows: &mut Vec<InfoRow>,
 ) -> Result<(), EvalError> {
     let identity = identity(&labels.set);
     let mut by_match: HashMap<Vec<usize>, usize> = HashMap::new();
@@ -288,12 +317,13 @@ fn enrich_row(
                 let infos: Vec<&LabelSet> =
                     matches.iter().map(|info| &index.block.labels[*info].set).collect();
                 let set = enriched(&labels.set, &infos, wanted)?;
-                rows.push((RowLabels { set, drop_name: labels.drop_name }, vec![ABSENT; values.len()]));
+                let labels = RowLabels { set, drop_name: labels.drop_name };
+                rows.push(InfoRow { labels, values: vec![ABSENT; values.len()], series });
                 by_match.insert(matches, rows.len() - 1);
                 rows.len() - 1
             }
         };
-        rows[row].1[step] = *value;
+        rows[row].values[step] = *value;
     }
     Ok(())
 }

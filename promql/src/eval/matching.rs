@@ -5,14 +5,17 @@
 
 use mytsdb_storage::model::LabelSet;
 
+use super::binary_cells::{CellOperator, Outcome};
 use super::block::{Block, RowLabels};
-use super::context::{Context, Reservation, execution};
+use super::cells::{Cell, HistogramRow, Row, RowWriter};
+use super::context::{Context, execution};
 use super::labels::{KeyIndex, KeyRule, LabelBudget, filtered, is_metadata, with_label, without_metadata};
 use super::set_operators::match_rule;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::kernel::math::{arithmetic, compare};
 use crate::kernel::{ABSENT, is_absent};
-use crate::parse::ast::{Binary, BinaryOp, Cardinality, Span, VectorMatching};
+use crate::parse::ast::{Binary, Cardinality, Span, VectorMatching};
 
 /// The two sides of an operation, the one that may have many series per group first.
 struct Sides<'a> {
@@ -35,6 +38,8 @@ struct MatchGroup {
 struct Matching<'a> {
     ctx: &'a Context<'a>,
     operation: &'a Binary,
+    /// The whole operation.
+    span: Span,
     sides: Sides<'a>,
     rule: KeyRule,
 }
@@ -43,6 +48,8 @@ struct Matching<'a> {
 struct Output<'a> {
     labels: Vec<RowLabels>,
     values: Vec<f64>,
+    /// By row, those that have some.
+    histograms: Vec<(usize, HistogramRow)>,
     /// What `values` takes.
     reservations: Vec<Reservation>,
     /// What labels take that `group_left` and `group_right` include.
@@ -64,10 +71,6 @@ pub(crate) fn apply<'a>(
     // As in Prometheus, `fill_left` stands for the many side of `group_right` too, although it is on the right.
     let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
     let sides = Sides { many, one, is_swapped, fill_many, fill_one };
-    if matches!(operation.op, BinaryOp::TrimLower | BinaryOp::TrimUpper) {
-        ctx.info(span, super::binary::incompatible_floats(operation.op));
-        return Ok(Block::empty(step_count));
-    }
     let rule = match_rule(matching);
     let mut keys = KeyIndex::new(rule.clone());
     let mut groups: Vec<MatchGroup> = Vec::new();
@@ -85,12 +88,13 @@ pub(crate) fn apply<'a>(
         }
         groups[number].one.push(index);
     }
-    let matching = Matching { ctx, operation, sides, rule };
+    let matching = Matching { ctx, operation, span, sides, rule };
     matching.check_one_side(&groups)?;
     let row_count = groups.iter().fold(0_usize, |sum, group| sum.saturating_add(matching.row_count(group)));
     let reservations = vec![ctx.reserve_numbers(row_count, step_count, String::new)?];
     let label_budget = LabelBudget::new(ctx);
-    let mut output = Output { labels: Vec::new(), values: Vec::new(), reservations, label_budget };
+    let mut output =
+        Output { labels: Vec::new(), values: Vec::new(), histograms: Vec::new(), reservations, label_budget };
     for (number, group) in groups.iter().enumerate() {
         if number % 64 == 0 {
             ctx.check_cancelled()?;
@@ -98,6 +102,7 @@ pub(crate) fn apply<'a>(
         matching.group(group, &mut output)?;
     }
     let mut block = Block::from_rows(output.labels, output.values, step_count, output.reservations);
+    block.set_histograms(ctx, output.histograms)?;
     block.hold(output.label_budget.finish()?);
     block.retain_present();
     if !ctx.options.delayed_name_removal || step_count != 1 {
@@ -182,7 +187,7 @@ impl Matching<'_> {
             for one in &group.one {
                 let labels =
                     self.result_labels(&self.sides.many.labels[*many].set, &self.sides.one.labels[*one].set);
-                self.push(output, labels, self.sides.many.row(*many), self.sides.one.row(*one))?;
+                self.push(output, labels, self.sides.many.cells(*many), self.sides.one.cells(*one))?;
             }
         }
         if let Some(fill) = self.sides.fill_one {
@@ -192,7 +197,7 @@ impl Matching<'_> {
                 let labels = self.result_labels(set, &self.rule.apply(set));
                 let filled: Vec<f64> =
                     one_present.iter().map(|is_present| if *is_present { ABSENT } else { fill }).collect();
-                self.push(output, labels, self.sides.many.row(*many), &filled)?;
+                self.push(output, labels, self.sides.many.cells(*many), Row::floats(&filled))?;
             }
         }
         if let Some(fill) = self.sides.fill_many {
@@ -202,7 +207,7 @@ impl Matching<'_> {
                 let labels = self.result_labels(&self.rule.apply(set), set);
                 let filled: Vec<f64> =
                     many_present.iter().map(|is_present| if *is_present { ABSENT } else { fill }).collect();
-                self.push(output, labels, &filled, self.sides.one.row(*one))?;
+                self.push(output, labels, Row::floats(&filled), self.sides.one.cells(*one))?;
             }
         }
         let is_single = output.labels.len() - start < 2;
@@ -218,8 +223,8 @@ impl Matching<'_> {
         &self,
         output: &mut Output<'_>,
         labels: RowLabels,
-        many: &[f64],
-        one: &[f64],
+        many: Row<'_>,
+        one: Row<'_>,
     ) -> Result<(), EvalError> {
         let op = self.operation.op;
         let is_swapped = self.sides.is_swapped;
@@ -227,7 +232,11 @@ impl Matching<'_> {
             output.label_budget.add(&labels.set)?;
         }
         output.labels.push(labels);
-        let pairs = many.iter().zip(one);
+        if op.is_trim() || !many.histograms.is_empty() || !one.histograms.is_empty() {
+            self.push_cells(output, many, one);
+            return Ok(());
+        }
+        let pairs = many.values.iter().zip(one.values);
         if !op.is_comparison() {
             output.values.extend(pairs.map(|(many, one)| {
                 if is_absent(*many) || is_absent(*one) {
@@ -254,6 +263,33 @@ impl Matching<'_> {
             }
         }));
         Ok(())
+    }
+
+    /// As [`Self::push`], for rows that may have histograms.
+    fn push_cells(&self, output: &mut Output<'_>, many: Row<'_>, one: Row<'_>) {
+        let operator = CellOperator { ctx: self.ctx, op: self.operation.op, span: self.span };
+        let return_bool = self.operation.return_bool;
+        let start = output.values.len();
+        output.values.resize(start + many.values.len(), ABSENT);
+        let mut histograms = HistogramRow::new();
+        let mut row = RowWriter::new(&mut output.values[start..], &mut histograms);
+        for step in 0..many.values.len() {
+            let (many, one) = (many.cell(step), one.cell(step));
+            let (left, right) = if self.sides.is_swapped { (&one, &many) } else { (&many, &one) };
+            row.set(
+                step,
+                match operator.apply(left, right) {
+                    Outcome::Value(Cell::Absent) | Outcome::Refused => Cell::Absent,
+                    Outcome::Value(_) if return_bool => Cell::Float(1.0),
+                    Outcome::Value(value) => value,
+                    Outcome::Fails if return_bool => Cell::Float(0.0),
+                    Outcome::Fails => Cell::Float(UNKEPT),
+                },
+            );
+        }
+        if !histograms.is_empty() {
+            output.histograms.push((output.labels.len() - 1, histograms));
+        }
     }
 
     /// Two results of one group at one step are an error unless their labels tell them apart.
@@ -308,7 +344,7 @@ impl Matching<'_> {
     /// The labels of a result, from those of the many side and what `group_*` includes of the one side.
     fn result_labels(&self, many: &LabelSet, one: &LabelSet) -> RowLabels {
         let matching = self.matching();
-        let mut set = if self.operation.op.is_comparison() {
+        let mut set = if self.operation.op.is_comparison() || self.operation.op.is_trim() {
             many.clone()
         } else {
             filtered(many, |name| !is_metadata(name))

@@ -1,12 +1,16 @@
 //! Functions over range vectors: where the windows' samples come from, and which kernel folds them.
 
+use std::sync::Arc;
+
 use hashbrown::HashSet;
 use mytsdb_storage::model::LabelSet;
 
 use super::annotate;
 use super::block::{Block, Operand, RowLabels, Scalars, duplicate_labels};
 use super::context::{Context, execution};
-use super::rows::{RowKernel, Rows, SampleSource};
+use super::histogram_windows;
+use super::rows::{Kernels, MixedKernel, RowKernel, Rows, StartedKernel};
+use super::samples::SampleSource;
 use super::selector::{describe, labels_of};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
@@ -45,7 +49,7 @@ pub(crate) fn range_vector<'a>(
             let set = ctx.select(&selector.matchers, range)?;
             Ok(RangeVector {
                 labels: labels_of(&set),
-                source: SampleSource::Stored { set, range, strips_stale: true },
+                source: SampleSource::stored(set, range, true, ctx.finds_resets(selector)),
                 windows,
                 extension: selector.extension,
                 selector: Some(selector),
@@ -262,36 +266,36 @@ fn is_possibly_no_counter(name: &str) -> bool {
     !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
 }
 
-/// Remarks about rows that have values, made by the kernel that computes them.
-fn with_remarks<'a>(
+/// Makes remarks about a row of numbers once it is computed: `(series_index, numbers)`.
+type Remark<'a> = Box<dyn Fn(usize, &[f64]) + Send + Sync + 'a>;
+
+/// Remarks about rows that have numbers, if the function makes any.
+fn remark<'a>(
     ctx: &'a Context<'a>,
     function: &'static str,
-    labels: &[RowLabels],
+    names: &[LabelSet],
     span: Span,
     quantiles: Option<(Vec<f64>, Span)>,
-    kernel: RowKernel<'a>,
-) -> RowKernel<'a> {
+) -> Option<Remark<'a>> {
     if let Some((outside, span)) = quantiles {
-        return Box::new(move |index, samples, scratch, out| {
-            kernel(index, samples, scratch, out);
+        return Some(Box::new(move |_, out| {
             if out.iter().any(|value| !is_absent(*value)) {
                 for q in &outside {
                     ctx.warn(span, annotate::invalid_quantile(*q));
                 }
             }
-        });
+        }));
     }
     if !matches!(function, "rate" | "increase") {
-        return kernel;
+        return None;
     }
     // Most queries select one metric: remember which names were remarked upon, by row.
-    let names: Vec<LabelSet> = labels.iter().map(|labels| labels.set.clone()).collect();
     if !names.iter().any(|labels| is_possibly_no_counter(labels.metric_name())) {
-        return kernel;
+        return None;
     }
+    let names = names.to_vec();
     let seen = std::sync::Mutex::new(HashSet::<String>::new());
-    Box::new(move |index, samples, scratch, out| {
-        kernel(index, samples, scratch, out);
+    Some(Box::new(move |index, out| {
         let name = names[index].metric_name();
         if !is_possibly_no_counter(name) || out.iter().all(|value| is_absent(*value)) {
             return;
@@ -307,7 +311,90 @@ fn with_remarks<'a>(
                 ),
             );
         }
-    })
+    }))
+}
+
+/// Whether a function looks at start times.
+fn uses_starts(function: &str) -> bool {
+    matches!(function, "rate" | "increase" | "irate" | "resets")
+}
+
+/// The kernel of a function for numbers with start times, if those make a difference. `names`: labels by row.
+fn started_kernel<'a>(
+    ctx: &'a Context<'a>,
+    function: &str,
+    windows: WindowGrid,
+    extended: Option<Extended>,
+    span: Span,
+    names: &[LabelSet],
+) -> Option<StartedKernel<'a>> {
+    let names = names.to_vec();
+    let started_rate = |is_rate: bool| -> StartedKernel<'a> {
+        Box::new(move |index, samples, starts_ms, scratch, out| {
+            if rate::has_overlap(samples, starts_ms, &windows, scratch) {
+                let name = names[index].metric_name();
+                annotate::Remarks { ctx, span, name }.overlapping_starts();
+            }
+            rate::extrapolated_started(samples, starts_ms, &windows, is_rate, scratch, out);
+        })
+    };
+    match (function, extended) {
+        ("rate", None) => Some(started_rate(true)),
+        ("increase", None) => Some(started_rate(false)),
+        ("irate", None) => Some(Box::new(move |_, samples, starts_ms, _, out| {
+            rate::instant_started(samples, starts_ms, &windows, out);
+        })),
+        ("resets", extended) => Some(Box::new(move |_, samples, starts_ms, scratch, out| {
+            let is_reset = |index| rate::is_started_reset(samples, starts_ms, index);
+            match extended {
+                None => {
+                    let flags = (1..samples.values.len()).map(is_reset);
+                    over_time::count_flags(samples, &windows, scratch, flags, out);
+                }
+                Some(extended) => rate::extended_count_at(samples, &windows, extended, is_reset, out),
+            }
+        })),
+        _ => None,
+    }
+}
+
+/// The kernels of a function with the remarks it makes.
+fn with_remark<'a>(
+    floats: &Arc<RowKernel<'a>>,
+    started: Option<Arc<StartedKernel<'a>>>,
+    mixed: MixedKernel<'a>,
+    remark: Option<Remark<'a>>,
+) -> Kernels<'a> {
+    let plain = Arc::clone(floats);
+    let Some(remark) = remark.map(Arc::new) else {
+        return Kernels {
+            floats: Box::new(move |index, samples, scratch, out| plain(index, samples, scratch, out)),
+            started: started.map(|started| -> StartedKernel<'a> {
+                Box::new(move |index, samples, starts_ms, scratch, out| {
+                    started(index, samples, starts_ms, scratch, out);
+                })
+            }),
+            mixed,
+        };
+    };
+    let same_remark = Arc::clone(&remark);
+    let started_remark = Arc::clone(&remark);
+    Kernels {
+        started: started.map(|started| -> StartedKernel<'a> {
+            Box::new(move |index, samples, starts_ms, scratch, out| {
+                started(index, samples, starts_ms, scratch, out);
+                started_remark(index, out);
+            })
+        }),
+        floats: Box::new(move |index, samples, scratch, out| {
+            plain(index, samples, scratch, out);
+            same_remark(index, out);
+        }),
+        mixed: Box::new(move |index, samples, scratch, out| {
+            mixed(index, samples, scratch, out);
+            remark(index, &out.numbers());
+        }),
+    }
 }
 
 /// Whether a call has a range vector among its arguments.
@@ -336,7 +423,7 @@ pub(crate) fn range_rows<'a>(
             scalars.push(super::eval(ctx, arg, grid)?.into_scalars()?);
         }
     }
-    let vector = vector.ok_or_else(|| execution(format!("missing range vector of {function}")))?;
+    let mut vector = vector.ok_or_else(|| execution(format!("missing range vector of {function}")))?;
     check_extension(function, vector.extension)?;
     let quantiles = (function == "quantile_over_time")
         .then(|| {
@@ -347,8 +434,22 @@ pub(crate) fn range_rows<'a>(
             (!outside.is_empty()).then_some((outside, scalar_span?))
         })
         .flatten();
-    let kernel = kernel(ctx, function, vector.extension, vector.windows, *grid, scalars)?;
-    let kernel = with_remarks(ctx, function, &vector.labels, vector.span, quantiles, kernel);
+    // Remarks of `quantile_over_time` point to its first argument, which is the quantile.
+    let span =
+        if function == "quantile_over_time" { scalar_span.unwrap_or(vector.span) } else { vector.span };
+    let names: Vec<LabelSet> = vector.labels.iter().map(|labels| labels.set.clone()).collect();
+    let remark = remark(ctx, function, &names, vector.span, quantiles);
+    let floats = Arc::new(kernel(ctx, function, vector.extension, vector.windows, *grid, scalars)?);
+    let extended = vector.extension.map(|extension| extended_of(ctx, extension));
+    let started = if ctx.options.use_start_timestamps && uses_starts(function) {
+        vector.source.read_starts();
+        started_kernel(ctx, function, vector.windows, extended, span, &names).map(Arc::new)
+    } else {
+        None
+    };
+    let numbers = histogram_windows::NumberKernels { plain: Arc::clone(&floats), started: started.clone() };
+    let mixed = histogram_windows::kernel(ctx, function, vector.windows, extended, span, names, numbers);
+    let kernels = with_remark(&floats, started, mixed, remark);
     let mut labels = vector.labels;
     if !matches!(function, "last_over_time" | "first_over_time") {
         for labels in &mut labels {
@@ -357,7 +458,7 @@ pub(crate) fn range_rows<'a>(
     }
     let selector = vector.selector;
     let name = move || selector.map_or_else(String::new, |selector| describe(&selector.matchers));
-    let rows = Rows::stream(labels, grid.count, vector.source, kernel, name);
+    let rows = Rows::stream(labels, grid.count, vector.source, kernels, name);
     if ctx.options.delayed_name_removal || function == "absent_over_time" || !has_duplicates(&rows.labels) {
         return Ok(rows);
     }
@@ -381,7 +482,7 @@ pub(crate) fn absent_over_time<'a>(
     let rows = range_rows(ctx, "absent_over_time", args, grid)?;
     let mut values = vec![1.0; grid.count];
     rows.visit(ctx, 0..rows.len(), |_, row| {
-        for (value, found) in values.iter_mut().zip(row) {
+        for (value, found) in values.iter_mut().zip(row.values) {
             if !is_absent(*found) {
                 *value = ABSENT;
             }

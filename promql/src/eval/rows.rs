@@ -4,103 +4,54 @@
 
 use std::ops::Range;
 
-use mytsdb_storage::model::{TimeRange, is_stale};
-use mytsdb_storage::read::{SampleColumns, SeriesSet};
 use rayon::prelude::*;
 
 use super::block::{Block, RowLabels};
+use super::cells::{HistogramRow, Row, RowWriter, histogram_bytes};
 use super::context::Context;
+use super::samples::{MixedSamples, ReadSamples, SampleSource};
+use crate::budget::Reservation;
 use crate::engine::EvalError;
-use crate::grid::StepGrid;
-use crate::kernel::{Samples, Scratch, is_absent};
-
-/// Where a range or instant selector gets its samples.
-#[derive(Debug)]
-pub(crate) enum SampleSource {
-    /// Stored series.
-    Stored {
-        /// The series.
-        set: SeriesSet,
-        /// What is read of each.
-        range: TimeRange,
-        /// Whether stale markers are left out (range vectors) or kept (instant vectors).
-        strips_stale: bool,
-    },
-    /// The result of a subquery's expression over the subquery's grid.
-    Subquery {
-        /// The result.
-        block: Block,
-        /// Its times.
-        grid: StepGrid,
-    },
-}
-
-impl SampleSource {
-    /// An upper bound of the samples of any one series; cheap.
-    fn samples_per_series(&self) -> usize {
-        match self {
-            Self::Stored { set, .. } => set.series_sample_count_max(),
-            Self::Subquery { grid, .. } => grid.count,
-        }
-    }
-
-    /// Reads the samples of one series into `columns`, cleared first.
-    pub(crate) fn read(
-        &self,
-        ctx: &Context<'_>,
-        index: usize,
-        columns: &mut SampleColumns,
-    ) -> Result<(), EvalError> {
-        match self {
-            Self::Stored { set, range, strips_stale } => {
-                set.read(index, *range, columns)?;
-                if !columns.histograms.is_empty() {
-                    let series = set.labels(index);
-                    return Err(EvalError::Unsupported(format!(
-                        "evaluating native histograms (series {series})"
-                    )));
-                }
-                ctx.count_samples(columns.len());
-                if *strips_stale && columns.values.iter().fold(false, |any, value| any | is_stale(*value)) {
-                    strip_stale(columns);
-                }
-            }
-            Self::Subquery { block, grid } => {
-                columns.clear();
-                for (step_index, value) in block.row(index).iter().enumerate() {
-                    if !is_absent(*value) {
-                        columns.timestamps_ms.push(grid.time_ms(step_index));
-                        columns.values.push(*value);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn strip_stale(columns: &mut SampleColumns) {
-    let mut kept = 0;
-    for index in 0..columns.values.len() {
-        if !is_stale(columns.values[index]) {
-            columns.values[kept] = columns.values[index];
-            columns.timestamps_ms[kept] = columns.timestamps_ms[index];
-            kept += 1;
-        }
-    }
-    columns.values.truncate(kept);
-    columns.timestamps_ms.truncate(kept);
-}
+use crate::kernel::{Samples, Scratch};
 
 /// Computes one row from the samples of one series: `(series_index, samples, scratch, row)`.
 pub(crate) type RowKernel<'a> = Box<dyn Fn(usize, Samples<'_>, &mut Scratch, &mut [f64]) + Send + Sync + 'a>;
 
-/// Memory of one worker.
-#[derive(Debug, Default)]
-pub(crate) struct RowScratch {
-    columns: SampleColumns,
-    kernel: Scratch,
-    row: Vec<f64>,
+/// As [`RowKernel`], for a series that has histograms among its samples.
+pub(crate) type MixedKernel<'a> =
+    Box<dyn Fn(usize, MixedSamples<'_>, &mut Scratch, &mut RowWriter<'_>) + Send + Sync + 'a>;
+
+/// As [`RowKernel`], for a series with start times, of which the third argument has one for each sample.
+pub(crate) type StartedKernel<'a> =
+    Box<dyn Fn(usize, Samples<'_>, &[i64], &mut Scratch, &mut [f64]) + Send + Sync + 'a>;
+
+/// How rows are computed.
+pub(crate) struct Kernels<'a> {
+    /// Series of numbers.
+    pub(crate) floats: RowKernel<'a>,
+    /// Series of numbers with start times, if those make a difference.
+    pub(crate) started: Option<StartedKernel<'a>>,
+    /// Series with histograms.
+    pub(crate) mixed: MixedKernel<'a>,
+}
+
+impl Kernels<'_> {
+    fn compute(
+        &self,
+        index: usize,
+        samples: &ReadSamples,
+        scratch: &mut Scratch,
+        row: &mut [f64],
+        histograms: &mut HistogramRow,
+    ) {
+        match (samples.floats(), &self.started) {
+            (Some(floats), Some(started)) if !samples.starts_ms().is_empty() => {
+                started(index, floats, samples.starts_ms(), scratch, row);
+            }
+            (Some(floats), _) => (self.floats)(index, floats, scratch, row),
+            (None, _) => (self.mixed)(index, samples.mixed(), scratch, &mut RowWriter::new(row, histograms)),
+        }
+    }
 }
 
 enum RowsKind<'a> {
@@ -108,7 +59,7 @@ enum RowsKind<'a> {
     Block(Block),
     Stream {
         source: SampleSource,
-        kernel: RowKernel<'a>,
+        kernels: Kernels<'a>,
         selector: Box<dyn Fn() -> String + Send + Sync + 'a>,
     },
 }
@@ -129,15 +80,15 @@ impl<'a> Rows<'a> {
         Self { labels, step_count: block.step_count, kind: RowsKind::Block(block) }
     }
 
-    /// Rows that `kernel` computes from `source`; `selector` names the source in errors.
+    /// Rows that `kernels` compute from `source`; `selector` names the source in errors.
     pub(crate) fn stream(
         labels: Vec<RowLabels>,
         step_count: usize,
         source: SampleSource,
-        kernel: RowKernel<'a>,
+        kernels: Kernels<'a>,
         selector: impl Fn() -> String + Send + Sync + 'a,
     ) -> Self {
-        Self { labels, step_count, kind: RowsKind::Stream { source, kernel, selector: Box::new(selector) } }
+        Self { labels, step_count, kind: RowsKind::Stream { source, kernels, selector: Box::new(selector) } }
     }
 
     /// How many rows there are.
@@ -162,27 +113,28 @@ impl<'a> Rows<'a> {
         &self,
         ctx: &Context<'_>,
         range: Range<usize>,
-        mut visit: impl FnMut(usize, &[f64]),
+        mut visit: impl FnMut(usize, Row<'_>),
     ) -> Result<(), EvalError> {
         match &self.kind {
             RowsKind::Block(block) => {
                 for index in range {
-                    visit(index, block.row(index));
+                    visit(index, block.cells(index));
                 }
             }
-            RowsKind::Stream { source, kernel, .. } => {
-                let mut scratch = RowScratch::default();
-                scratch.row.resize(self.step_count, 0.0);
+            RowsKind::Stream { source, kernels, .. } => {
+                let mut samples = ReadSamples::default();
+                let mut scratch = Scratch::default();
+                let mut histograms = HistogramRow::new();
+                let mut values = vec![0.0; self.step_count];
                 for index in range {
                     ctx.check_cancelled()?;
-                    let RowScratch { columns, kernel: kernel_scratch, row } = &mut scratch;
-                    source.read(ctx, index, columns)?;
-                    if columns.is_empty() {
+                    source.read(ctx, index, &mut samples)?;
+                    if samples.is_empty() {
                         continue;
                     }
-                    let samples = Samples { times_ms: &columns.timestamps_ms, values: &columns.values };
-                    kernel(index, samples, kernel_scratch, row);
-                    visit(index, row);
+                    histograms.clear();
+                    kernels.compute(index, &samples, &mut scratch, &mut values, &mut histograms);
+                    visit(index, Row { values: &values, histograms: &histograms });
                 }
                 ctx.check_cancelled()?;
             }
@@ -197,9 +149,11 @@ impl<'a> Rows<'a> {
                 block.labels = self.labels;
                 Ok(block)
             }
-            RowsKind::Stream { source, kernel, selector } => {
+            RowsKind::Stream { source, kernels, selector } => {
                 let mut block = Block::absent(ctx, self.labels, self.step_count, selector)?;
-                fill(ctx, &source, &kernel, &mut block)?;
+                let filled = fill(ctx, &source, &kernels, &mut block)?;
+                // Counted again by the block, row by row: at no time twice as a whole.
+                block.set_histograms(ctx, filled.into_iter().map(|(row, _reservation)| row))?;
                 block.retain_present();
                 Ok(block)
             }
@@ -220,30 +174,42 @@ fn rows_per_task(samples_per_row: usize) -> usize {
     (SAMPLES_PER_TASK / samples_per_row.max(1)).clamp(ROWS_PER_TASK_MIN, ROWS_PER_TASK_MAX)
 }
 
+/// The histograms of one row, with the memory they take.
+type FilledRow = ((usize, HistogramRow), Reservation);
+
+/// Computes the values of all rows; returns the histograms of those that have some.
 fn fill(
     ctx: &Context<'_>,
     source: &SampleSource,
-    kernel: &RowKernel<'_>,
+    kernels: &Kernels<'_>,
     block: &mut Block,
-) -> Result<(), EvalError> {
+) -> Result<Vec<FilledRow>, EvalError> {
     let step_count = block.step_count.max(1);
     let rows_per_task = rows_per_task(source.samples_per_series().max(step_count));
-    let fill_task = |(task, rows): (usize, &mut [f64])| {
-        let mut columns = SampleColumns::default();
+    let fill_task = |(task, rows): (usize, &mut [f64])| -> Result<Vec<FilledRow>, EvalError> {
+        let mut samples = ReadSamples::default();
         let mut scratch = Scratch::default();
+        let mut histograms = HistogramRow::new();
+        let mut found = Vec::new();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
             let index = task * rows_per_task + offset;
             ctx.check_cancelled()?;
-            source.read(ctx, index, &mut columns)?;
-            if !columns.is_empty() {
-                let samples = Samples { times_ms: &columns.timestamps_ms, values: &columns.values };
-                kernel(index, samples, &mut scratch, row);
+            source.read(ctx, index, &mut samples)?;
+            if !samples.is_empty() {
+                kernels.compute(index, &samples, &mut scratch, row, &mut histograms);
+            }
+            if !histograms.is_empty() {
+                let reservation = ctx.reserve(histogram_bytes(&histograms), String::new)?;
+                found.push(((index, std::mem::take(&mut histograms)), reservation));
             }
         }
-        ctx.check_cancelled()
+        ctx.check_cancelled()?;
+        Ok(found)
     };
     if block.len() <= rows_per_task {
         return fill_task((0, &mut block.values));
     }
-    block.values.par_chunks_mut(step_count * rows_per_task).enumerate().try_for_each(fill_task)
+    let tasks = block.values.par_chunks_mut(step_count * rows_per_task).enumerate();
+    let found: Vec<Vec<FilledRow>> = tasks.map(fill_task).collect::<Result<_, _>>()?;
+    Ok(found.into_iter().flatten().collect())
 }

@@ -4,12 +4,15 @@ use mytsdb_storage::model::{Matcher, TimeRange};
 use mytsdb_storage::read::SeriesSet;
 
 use super::block::RowLabels;
+use super::cells::{Cell, RowWriter};
 use super::context::Context;
-use super::rows::{Rows, SampleSource};
+use super::histogram_windows;
+use super::rows::{Kernels, Rows};
+use super::samples::{MixedSamples, SampleSource};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
-use crate::kernel::{rate, select};
-use crate::parse::ast::{At, RangeExtension, VectorSelector};
+use crate::kernel::{ABSENT, Samples, is_absent, rate, select};
+use crate::parse::ast::{At, RangeExtension, Span, VectorSelector};
 
 /// The selector as text, for messages.
 pub(crate) fn describe(matchers: &[Matcher]) -> String {
@@ -65,12 +68,15 @@ pub(crate) enum Wanted {
     Value,
     /// The sample's own time in seconds.
     Time,
+    /// The sample's start time in seconds.
+    StartTime,
 }
 
-/// The rows of an instant selector.
+/// The rows of an instant selector at `span`.
 pub(crate) fn instant_rows<'a>(
     ctx: &'a Context<'a>,
     selector: &'a VectorSelector,
+    span: Span,
     grid: &StepGrid,
     wanted: Wanted,
 ) -> Result<Rows<'a>, EvalError> {
@@ -81,13 +87,74 @@ pub(crate) fn instant_rows<'a>(
     let range = windows.read_range(0, after_ms);
     let set = ctx.select(&selector.matchers, range)?;
     let labels = labels_of(&set);
-    let source = SampleSource::Stored { set, range, strips_stale: is_smoothed };
-    let kernel: super::rows::RowKernel<'a> = match wanted {
-        Wanted::Value if is_smoothed => Box::new(move |_, samples, _, out| {
-            rate::smoothed_instant(samples, &windows, lookback_ms, out);
-        }),
-        Wanted::Value => Box::new(move |_, samples, _, out| select::newest_value(samples, &windows, out)),
-        Wanted::Time => Box::new(move |_, samples, _, out| select::newest_time(samples, &windows, out)),
+    let mut source = SampleSource::stored(set, range, is_smoothed, ctx.finds_resets(selector));
+    if wanted == Wanted::StartTime {
+        source.read_starts();
+    }
+    let kernels = match wanted {
+        Wanted::Value if is_smoothed => {
+            let names = labels.iter().map(|labels| labels.set.clone()).collect();
+            Kernels {
+                floats: Box::new(move |_, samples, _, out| {
+                    rate::smoothed_instant(samples, &windows, lookback_ms, out);
+                }),
+                started: None,
+                mixed: histogram_windows::smoothed_instant(ctx, span, names, windows),
+            }
+        }
+        Wanted::Value => Kernels {
+            floats: Box::new(move |_, samples, _, out| select::newest_value(samples, &windows, out)),
+            started: None,
+            mixed: Box::new(move |_, samples, _, out| newest(samples, &windows, out)),
+        },
+        Wanted::Time => newest_times(windows),
+        Wanted::StartTime => newest_starts(windows),
     };
-    Ok(Rows::stream(labels, grid.count, source, kernel, move || describe(&selector.matchers)))
+    Ok(Rows::stream(labels, grid.count, source, kernels, move || describe(&selector.matchers)))
+}
+
+/// The kernels that give the newest sample's time.
+pub(crate) fn newest_times<'a>(windows: WindowGrid) -> Kernels<'a> {
+    Kernels {
+        floats: Box::new(move |_, samples, _, out| select::newest_time(samples, &windows, out)),
+        started: None,
+        mixed: Box::new(move |_, samples, _, out| {
+            windows.for_each(samples.times_ms, |step, low, high| {
+                let is_there = high > low && !is_absent(samples.values[high - 1]);
+                out.set(
+                    step,
+                    if is_there {
+                        Cell::Float(samples.times_ms[high - 1] as f64 / 1000.0)
+                    } else {
+                        Cell::Absent
+                    },
+                );
+            });
+        }),
+    }
+}
+
+/// The kernels that give the newest sample's start time.
+fn newest_starts<'a>(windows: WindowGrid) -> Kernels<'a> {
+    Kernels {
+        floats: Box::new(move |_, samples, _, out| select::newest_start(samples, &[], &windows, out)),
+        started: Some(Box::new(move |_, samples, starts_ms, _, out| {
+            select::newest_start(samples, starts_ms, &windows, out);
+        })),
+        mixed: Box::new(move |_, samples, _, out| {
+            let MixedSamples { times_ms, values, starts_ms, .. } = samples;
+            let mut numbers = vec![ABSENT; windows.count];
+            select::newest_start(Samples { times_ms, values }, starts_ms, &windows, &mut numbers);
+            for (step, number) in numbers.into_iter().enumerate() {
+                out.set(step, if is_absent(number) { Cell::Absent } else { Cell::Float(number) });
+            }
+        }),
+    }
+}
+
+/// The newest sample of each window; nothing if it is a stale marker.
+fn newest(samples: MixedSamples<'_>, windows: &WindowGrid, out: &mut RowWriter<'_>) {
+    windows.for_each(samples.times_ms, |step, low, high| {
+        out.set(step, if high > low { samples.cell(high - 1) } else { Cell::Absent });
+    });
 }

@@ -8,7 +8,10 @@ use crate::engine::EvalError;
 
 /// Sorts the series of an instant query; in a range query it only warns.
 pub(crate) fn sort(call: &Call<'_>) -> Result<Block, EvalError> {
-    let block = call.vector(0)?;
+    let mut block = call.vector(0)?;
+    if matches!(call.function, "sort" | "sort_desc") {
+        block.drop_histograms();
+    }
     if call.grid.count != 1 {
         call.ctx.warn(
             call.expr.span,
@@ -36,14 +39,7 @@ pub(crate) fn sort(call: &Call<'_>) -> Result<Block, EvalError> {
             });
         }
     }
-    Ok(reordered(block, &order))
-}
-
-/// The rows of a one-step block in this order.
-pub(crate) fn reordered(mut block: Block, order: &[usize]) -> Block {
-    block.labels = order.iter().map(|index| block.labels[*index].clone()).collect();
-    block.values = order.iter().map(|index| block.values[*index]).collect();
-    block
+    Ok(block.reordered(&order))
 }
 
 /// Orders numbers with NaN at the end in both directions.

@@ -12,6 +12,7 @@ pub(crate) mod quantile;
 pub(crate) mod rate;
 pub(crate) mod regression;
 pub(crate) mod select;
+pub(crate) mod start_times;
 pub(crate) mod time;
 
 use mytsdb_storage::model::STALE_NAN_BITS;
@@ -23,6 +24,16 @@ pub(crate) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 #[inline(always)]
 pub(crate) fn is_absent(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
+}
+
+/// "A histogram at this step": it stands in a list beside the row (see `eval::cells`). A NaN of our own; floats with
+/// these bits stay floats where there is no such list.
+pub(crate) const HISTOGRAM: f64 = f64::from_bits(0x7ff0_0000_0000_0004);
+
+/// Whether a step may have a histogram.
+#[inline(always)]
+pub(crate) fn is_histogram(value: f64) -> bool {
+    value.to_bits() == HISTOGRAM.to_bits()
 }
 
 /// The samples of one series: two columns of the same length, times strictly ascending.

@@ -35,6 +35,18 @@ pub(crate) fn newest_time(samples: Samples<'_>, windows: &WindowGrid, out: &mut 
     });
 }
 
+/// The newest sample's start time in seconds per window, 0 if it is unknown; absent as in [`newest_time`].
+/// `starts_ms`: one for each sample, or empty if none is known.
+pub(crate) fn newest_start(samples: Samples<'_>, starts_ms: &[i64], windows: &WindowGrid, out: &mut [f64]) {
+    windows.for_each(samples.times_ms, |step_index, low, high| {
+        out[step_index] = if high > low && !is_absent(samples.values[high - 1]) {
+            starts_ms.get(high - 1).map_or(0.0, |start_ms| *start_ms as f64 / 1000.0)
+        } else {
+            ABSENT
+        };
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

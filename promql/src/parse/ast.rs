@@ -395,6 +395,11 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    /// Whether it takes observations off a histogram.
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
+    }
+
     /// The operator as PromQL writes it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The `eval` block: a query and what is expected of it.
 
+use super::SeriesLine;
 use super::literal::{duration_ms, metric, number, points, quoted};
-use super::{Point, SeriesLine};
 
 /// When a query is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,13 +40,6 @@ pub(crate) struct Eval {
     pub(crate) string: Option<String>,
     pub(crate) scalar: Option<f64>,
     pub(crate) series: Vec<SeriesLine>,
-}
-
-impl Eval {
-    /// Whether a histogram literal is expected.
-    pub(crate) fn expects_histograms(&self) -> bool {
-        self.series.iter().any(|line| line.points.contains(&Point::Histogram))
-    }
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -135,7 +128,7 @@ impl Eval {
             return Ok(false);
         }
         let (labels, rest) = metric(line)?;
-        self.series.push(SeriesLine { labels, points: points(rest)? });
+        self.series.push(SeriesLine { labels, points: points(rest)?, starts: Vec::new() });
         Ok(true)
     }
 

@@ -4,25 +4,25 @@
 //! middle step of a range query.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use mytsdb_promql::parse::ast::{At, Expr, ExprKind};
 use mytsdb_promql::{
-    Cancellation, Engine, EngineOptions, EvalError, MatrixSeries, ParseOptions, QueryOutput, Severity, Value,
-    parse,
+    Cancellation, Engine, EngineOptions, EvalError, FloatHistogram, MatrixSeries, ParseOptions, QueryOutput,
+    Severity, Value, VectorSample, parse,
 };
-use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME, Matcher, TenantId, is_stale};
-use mytsdb_storage::{Snapshot, Storage, StorageOptions, WalSync, WriteBatch};
+use mytsdb_storage::model::{LabelSet, StartTimes, TenantId, is_stale};
+use mytsdb_storage::{HistogramSample, Snapshot, Storage, StorageOptions, WalSync, WriteBatch};
 use regex_automata::meta::Regex;
 
 use super::eval::TextMatch;
-use super::{Command, Eval, EvalKind, Point, SeriesLine};
+use super::{Command, Eval, EvalKind, Point, SeriesLine, histogram};
 
 /// What became of a script's evals.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) passed: usize,
     pub(crate) repeated: usize,
-    pub(crate) skipped: usize,
     pub(crate) failures: Vec<String>,
 }
 
@@ -36,7 +36,6 @@ impl Report {
     pub(crate) fn add(&mut self, other: Report) {
         self.passed += other.passed;
         self.repeated += other.repeated;
-        self.skipped += other.skipped;
         self.failures.extend(other.failures);
     }
 }
@@ -47,8 +46,6 @@ struct Bench {
     _folder: tempfile::TempDir,
     tenant: TenantId,
     clear_count: usize,
-    /// Series that have histograms or start times, which float storage does not hold.
-    unsupported: Vec<LabelSet>,
     engine: Engine,
 }
 
@@ -60,6 +57,7 @@ impl Bench {
         options.limits.retention_ms = None;
         let engine = Engine::new(EngineOptions {
             delayed_name_removal: true,
+            use_start_timestamps: true,
             thread_count: 2,
             ..EngineOptions::default()
         });
@@ -68,7 +66,6 @@ impl Bench {
             _folder: folder,
             tenant: TenantId::new("t0").unwrap(),
             clear_count: 0,
-            unsupported: Vec::new(),
             engine,
         }
     }
@@ -76,7 +73,6 @@ impl Bench {
     fn clear(&mut self) {
         self.clear_count += 1;
         self.tenant = TenantId::new(&format!("t{}", self.clear_count)).unwrap();
-        self.unsupported.clear();
     }
 
     fn load(&mut self, step_ms: i64, series: &[SeriesLine]) {
@@ -84,56 +80,44 @@ impl Bench {
         let keys: Vec<u128> =
             labels.iter().map(|labels| self.storage.series_key(labels.encoded().as_bytes())).collect();
         let (mut times, mut values, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-        for line in series {
+        let mut histograms = Vec::new();
+        let mut starts = StartTimes::new();
+        for (series_index, line) in series.iter().enumerate() {
             for (index, point) in line.points.iter().enumerate() {
-                if let Point::Float(value) = point {
-                    times.push(index as i64 * step_ms);
-                    values.push(*value);
+                let time_ms = index as i64 * step_ms;
+                let start_ms = line.starts.get(index).copied().flatten().map_or(0, |start| time_ms + start);
+                match point {
+                    Point::Gap => {}
+                    Point::Float(value) => {
+                        starts.push(times.len(), start_ms);
+                        times.push(time_ms);
+                        values.push(*value);
+                    }
+                    Point::Histogram(point) => {
+                        let mut histogram = histogram::stored(point);
+                        histogram.start_ms = Some(start_ms).filter(|start_ms| *start_ms != 0);
+                        histograms.push(HistogramSample { series_index, time_ms, histogram });
+                    }
                 }
             }
             ends.push(times.len());
-            if line.points.contains(&Point::Histogram) {
-                self.unsupported.push(line.labels.clone());
-            }
         }
         let batch = WriteBatch {
             keys: &keys,
             sample_ends: &ends,
             timestamps_ms: &times,
             values: &values,
-            starts: &[],
+            starts: starts.runs(),
             labels: &labels,
-            histograms: &[],
+            histograms: &histograms,
             exemplars: &[],
             metadata: &[],
         };
-        let now_ms = times.iter().copied().max().unwrap_or(0);
+        let histogram_times = histograms.iter().map(|sample| sample.time_ms);
+        let now_ms = times.iter().copied().chain(histogram_times).max().unwrap_or(0);
         let report = self.storage.write(&self.tenant, &batch, now_ms).unwrap();
-        assert_eq!(report.accepted_sample_count, values.len(), "{:?}", report.rejections);
-    }
-
-    /// The histogram series that `load_with_nhcb` makes out of classic ones.
-    fn note_converted(&mut self, series: &[SeriesLine]) {
-        for line in series {
-            let name = line.labels.metric_name();
-            let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
-            if let Some(base) = base {
-                let mut builder = LabelSetBuilder::new(&line.labels);
-                builder.set(METRIC_NAME, base).delete("le");
-                self.unsupported.push(builder.build());
-            }
-        }
-    }
-
-    fn needs_histograms(&self, eval: &Eval, expr: &Expr) -> bool {
-        let selects = |matchers: &[Matcher], labels: &LabelSet| {
-            matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-        };
-        eval.expects_histograms()
-            || expr
-                .selectors()
-                .iter()
-                .any(|selector| self.unsupported.iter().any(|labels| selects(&selector.matchers, labels)))
+        let sample_count = values.len() + histograms.len();
+        assert_eq!(report.accepted_sample_count, sample_count, "{:?}", report.rejections);
     }
 }
 
@@ -145,11 +129,11 @@ pub(crate) fn run(name: &str, text: &str) -> Report {
     for (line, command) in commands {
         match command {
             Command::Clear => bench.clear(),
-            Command::Load { step_ms, with_nhcb, series, has_start_times } => {
+            Command::Load { step_ms, with_nhcb, series } => {
                 bench.load(step_ms, &series);
-                bench.unsupported.extend(has_start_times);
                 if with_nhcb {
-                    bench.note_converted(&series);
+                    let converted = histogram::converted(&series);
+                    bench.load(step_ms, &converted.unwrap_or_else(|error| panic!("{name}:{line}: {error}")));
                 }
             }
             Command::Eval(eval) => {
@@ -160,10 +144,6 @@ pub(crate) fn run(name: &str, text: &str) -> Report {
                         continue;
                     }
                 };
-                if bench.needs_histograms(&eval, &expr) {
-                    report.skipped += 1;
-                    continue;
-                }
                 match check(&bench, &eval, &expr) {
                     Ok(repeated) => {
                         report.passed += 1;
@@ -294,15 +274,19 @@ fn check_as_range(
     let Value::Matrix(matrix) = output.value else { return Err("range query without matrix".to_owned()) };
     check_sorted(&matrix)?;
     let at_time = |series: &MatrixSeries| {
-        let index = series.timestamps_ms.iter().position(|time| *time == time_ms)?;
-        Some((series.labels.clone(), series.values[index]))
+        let histogram = series.histograms.iter().find(|(time, _)| *time == time_ms);
+        let got = match series.timestamps_ms.iter().position(|time| *time == time_ms) {
+            Some(index) => Got::Float(series.values[index]),
+            None => Got::Histogram(Arc::clone(&histogram?.1)),
+        };
+        Some((series.labels.clone(), got))
     };
-    let found: Vec<(LabelSet, f64)> = matrix.iter().filter_map(at_time).collect();
+    let found: Vec<(LabelSet, Got)> = matrix.iter().filter_map(at_time).collect();
     let context = |error: String| format!("as range query at {time_ms}: {error}");
     if let Some(expected) = eval.scalar {
-        let value = found.first().map(|(_, value)| *value);
+        let value = found.first().map(|(_, value)| value.clone());
         return match value {
-            Some(value) if is_close(expected, value) => Ok(1),
+            Some(Got::Float(value)) if is_close(expected, value) => Ok(1),
             _ => Err(context(format!("expected scalar {expected}, got {value:?}"))),
         };
     }
@@ -404,8 +388,12 @@ fn check_instant_value(eval: &Eval, value: &Value) -> Result<(), String> {
             expected => Err(format!("expected scalar {expected:?}, got {value}")),
         },
         Value::Vector(samples) => {
-            let found: Vec<(LabelSet, f64)> =
-                samples.iter().map(|sample| (sample.labels.clone(), sample.value)).collect();
+            let got = |sample: &VectorSample| match &sample.histogram {
+                Some(histogram) => Got::Histogram(Arc::clone(histogram)),
+                None => Got::Float(sample.value),
+            };
+            let found: Vec<(LabelSet, Got)> =
+                samples.iter().map(|sample| (sample.labels.clone(), got(sample))).collect();
             compare_vector(eval, &found, eval.is_ordered)
         }
         Value::Matrix(matrix) => {
@@ -416,14 +404,42 @@ fn check_instant_value(eval: &Eval, value: &Value) -> Result<(), String> {
     }
 }
 
-fn describe(found: &[(LabelSet, f64)]) -> String {
+/// A value that was found.
+#[derive(Debug, Clone)]
+enum Got {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl std::fmt::Display for Got {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Float(value) => write!(formatter, "{value}"),
+            Self::Histogram(histogram) => {
+                let (schema, hint) = (histogram.schema, histogram.reset_hint);
+                write!(formatter, "schema {schema} {hint:?} {histogram}")
+            }
+        }
+    }
+}
+
+/// Whether `found` is what is expected.
+fn is_expected(expected: &Point, found: &Got) -> bool {
+    match (expected, found) {
+        (Point::Float(expected), Got::Float(found)) => is_close(*expected, *found),
+        (Point::Histogram(expected), Got::Histogram(found)) => histogram::is_same(expected, found),
+        _ => false,
+    }
+}
+
+fn describe(found: &[(LabelSet, Got)]) -> String {
     found.iter().fold(String::new(), |mut text, (labels, value)| {
         let _infallible = write!(text, "{labels} {value}; ");
         text
     })
 }
 
-fn compare_vector(eval: &Eval, found: &[(LabelSet, f64)], is_ordered: bool) -> Result<(), String> {
+fn compare_vector(eval: &Eval, found: &[(LabelSet, Got)], is_ordered: bool) -> Result<(), String> {
     if eval.scalar.is_some() || eval.string.is_some() {
         return Err(format!("expected no vector, got {}", describe(found)));
     }
@@ -436,11 +452,11 @@ fn compare_vector(eval: &Eval, found: &[(LabelSet, f64)], is_ordered: bool) -> R
         if is_ordered && position != index {
             return Err(format!("{} is at {position}, not at {index}", line.labels));
         }
-        let Some(Point::Float(expected)) = line.points.first() else {
-            return Err(format!("no number expected of {}", line.labels));
+        let Some(expected) = line.points.first() else {
+            return Err(format!("nothing expected of {}", line.labels));
         };
-        if !is_close(*expected, found[position].1) {
-            return Err(format!("{}: expected {expected}, got {}", line.labels, found[position].1));
+        if !is_expected(expected, &found[position].1) {
+            return Err(format!("{}: expected {expected:?}, got {}", line.labels, found[position].1));
         }
     }
     Ok(())
@@ -464,21 +480,23 @@ fn compare_matrix(eval: &Eval, matrix: &[MatrixSeries], start_ms: i64, step_ms: 
             .iter()
             .find(|series| series.labels == line.labels)
             .ok_or_else(|| format!("missing {}, got {matrix:?}", line.labels))?;
-        let expected: Vec<(i64, f64)> = line
+        let expected: Vec<(i64, &Point)> = line
             .points
             .iter()
             .enumerate()
-            .filter_map(|(index, point)| match point {
-                Point::Float(value) => Some((start_ms + index as i64 * step_ms, *value)),
-                _ => None,
-            })
+            .filter(|(_, point)| **point != Point::Gap)
+            .map(|(index, point)| (start_ms + index as i64 * step_ms, point))
             .collect();
-        let is_equal = expected.len() == series.values.len()
-            && expected.iter().zip(series.timestamps_ms.iter().zip(&series.values)).all(
-                |((expected_ms, expected), (time_ms, value))| {
-                    expected_ms == time_ms && is_close(*expected, *value)
-                },
-            );
+        let floats = series.timestamps_ms.iter().zip(&series.values);
+        let mut got: Vec<(i64, Got)> =
+            floats.map(|(time_ms, value)| (*time_ms, Got::Float(*value))).collect();
+        let histograms = series.histograms.iter();
+        got.extend(histograms.map(|(time_ms, histogram)| (*time_ms, Got::Histogram(Arc::clone(histogram)))));
+        got.sort_by_key(|(time_ms, _)| *time_ms);
+        let is_equal = expected.len() == got.len()
+            && expected.iter().zip(&got).all(|((expected_ms, expected), (time_ms, found))| {
+                expected_ms == time_ms && is_expected(expected, found)
+            });
         if !is_equal {
             return Err(format!("{}: expected {expected:?}, got {series:?}", line.labels));
         }
