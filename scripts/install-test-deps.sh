@@ -4,7 +4,7 @@
 # usage: scripts/install-test-deps.sh build|test|bench
 #
 # build  a Rust toolchain (checked, not installed), a C compiler and make (the memory allocator is C)
-# test   build + Python packages in .venv + Debian's prometheus in .tools
+# test   build + Python packages in .venv + Debian's prometheus and Grafana's data source (where npm is) in .tools
 # bench  build + Debian's prometheus and victoria-metrics in .tools
 #
 # The two databases are unpacked into .tools, not installed: no service appears on the machine. What cannot be had
@@ -97,12 +97,41 @@ need_python_packages() {
   cp scripts/requirements.txt "$stamp"
 }
 
+# Grafana's Prometheus data source in .tools/grafana, without its editor and widgets. Its test is skipped without npm.
+need_grafana() {
+  if ! command -v npm >/dev/null || ! command -v node >/dev/null; then
+    echo "install-test-deps: node or npm is missing; the test of Grafana's data source will be skipped"
+    return 0
+  fi
+  local folder=$tools/grafana version=13.2.3 packages
+  packages="@grafana/data@$version rxjs@7.8.2 semver@7.8.5 lodash@4.18.1 pluralize@8.0.0"
+  packages="$packages @prometheus-io/lezer-promql@0.313.3 @lezer/common@1.5.3 @lezer/highlight@1.2.5 @lezer/lr@1.4.10"
+  [ "$(cat "$folder/installed" 2>/dev/null)" != "$version $packages" ] || return 0
+  echo "install-test-deps: @grafana/prometheus into .tools/grafana"
+  rm -rf "$folder"
+  mkdir -p "$folder/node_modules/@grafana/prometheus"
+  echo '{"name": "grafana", "private": true}' >"$folder/package.json"
+  # Peers (React, the widgets) are left out: the test puts nothing in their place.
+  # shellcheck disable=SC2086
+  npm install --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error --legacy-peer-deps --omit=peer \
+    $packages >/dev/null || fail "npm cannot install $packages"
+  mkdir -p "$folder/node_modules/@grafana/prometheus"
+  (
+    cd "$folder"
+    npm pack --silent "@grafana/prometheus@$version" >/dev/null
+    tar -xzf grafana-prometheus-*.tgz --strip-components=1 -C node_modules/@grafana/prometheus
+    rm grafana-prometheus-*.tgz
+  ) || fail "npm cannot fetch @grafana/prometheus@$version"
+  echo "$version $packages" >"$folder/installed"
+}
+
 case $need in
   build) need_toolchain ;;
   test)
     need_toolchain
     need_unpacked prometheus prometheus
     need_python_packages
+    need_grafana
     ;;
   bench)
     need_toolchain

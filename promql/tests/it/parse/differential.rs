@@ -244,3 +244,51 @@ fn both_parsers_read_the_same_trees_in_the_corpus() {
     // What the other parser refuses: extended ranges, trim operators, duration expressions.
     assert!(compared * 100 >= expressions.len() * 86, "{compared} of {}", expressions.len());
 }
+
+/// Queries that only one of the parsers accepts, with the reason. Where the other parser differs, Prometheus 3.14 is
+/// on our side: each line is in its grammar, its checks or its parse_test.go.
+#[test]
+fn queries_that_one_parser_refuses_are_known() {
+    let accepted_by_us = [
+        ("foo[5m+1m]", "duration expressions"),
+        ("foo offset -(step() * 2)", "duration expressions"),
+        ("foo[min_of(5m, range())]", "duration expressions"),
+        ("rate(foo[5m] anchored)", "anchored"),
+        ("rate(foo[5m] smoothed)", "smoothed"),
+        ("anchored + smoothed", "new keywords are still names"),
+        ("foo </ 5", "trim operators"),
+        ("foo >/ 5", "trim operators"),
+        ("1_000", "underscores in numbers"),
+        ("foo offset 0s", "an offset of nothing"),
+        ("foo + fill(1m) bar", "numbers written as durations"),
+        ("foo{or =\"x\"}", "keywords as label names"),
+        ("foo{a=~\"\\\\Qa.b\\\\E\"}", "regular expressions as Go reads them"),
+        ("foo{a=~\"[[]\"}", "regular expressions as Go reads them"),
+    ];
+    let accepted_by_them = [
+        ("foo[0]", "a range must be above zero"),
+        ("foo[5m:0]", "a step must be above zero"),
+        ("limitk(foo, foo)", "the types of parameters"),
+        ("limit_ratio(\"x\", foo)", "the types of parameters"),
+        ("foo and fill(0) bar", "fill with set operators"),
+        ("foo + fill(0) 1", "fill with numbers"),
+        ("exp(NaN)", "a number for a vector"),
+        ("+\"a\"", "a sign before a text"),
+        ("+foo[5m]", "a sign before a range"),
+        ("foo{a=\"b\" or c=\"d\"}", "an extension of MetricsQL"),
+        ("foo @ 1e30", "a time beyond 64 bits"),
+        ("foo{a=~\"x**\"}", "regular expressions as Go reads them"),
+        ("foo offset 9.5e10", "a duration out of range"),
+        ("foo[9.5e10]", "a duration out of range"),
+        ("foo{a=\"\\xff\"}", "a value that is no text"),
+    ];
+    let ours = |query: &str| mytsdb_promql::parse(query, &mytsdb_promql::ParseOptions::default());
+    for (query, reason) in accepted_by_us {
+        assert!(ours(query).is_ok(), "{query} ({reason}): {:?}", ours(query));
+        assert!(other::parse(query).is_err(), "{query}: the other parser knows {reason} by now");
+    }
+    for (query, reason) in accepted_by_them {
+        assert!(ours(query).is_err(), "{query} ({reason}) is accepted");
+        assert!(other::parse(query).is_ok(), "{query}: the other parser knows {reason} by now");
+    }
+}
