@@ -10,9 +10,12 @@ servers in this run.
 """
 
 import argparse
+import concurrent.futures
+import copy
 import datetime
 import json
 import math
+import multiprocessing
 import os
 import platform
 import resource
@@ -36,6 +39,8 @@ QUERY_STEP_SECONDS = 60
 OFF_GRID_SECONDS = 7
 # Before a five-minute window is full they differ too: 3 extrapolates a young counter less far towards zero.
 AGREE_AFTER_SECONDS = 300
+# Clients that ask at once, in the second measurement of the dashboard queries.
+CLIENTS = 8
 # Containers of 90 series, samples per series.
 DATASETS = {"A": (40, 5_760), "B": (1_120, 200)}
 
@@ -136,18 +141,49 @@ def check_count(server: Server, about: dict) -> None:
         time.sleep(0.5)  # VictoriaMetrics shows fresh samples within about a second
 
 
-def ask(server: Server, about: dict, query: tuple[str, str, str], repeats: int) -> tuple[float, list]:
-    """Returns the median milliseconds of a query, and its result."""
-    _, kind, promql = query
+def parameters_of(about: dict, kind: str, promql: str) -> dict:
     start = about["start_ms"] / 1000 + OFF_GRID_SECONDS
     end = about["end_ms"] / 1000 - STEP_SECONDS + OFF_GRID_SECONDS
     if kind == queries.RANGE:
-        parameters = {"query": promql, "start": start, "end": end, "step": QUERY_STEP_SECONDS}
-    else:
-        parameters = {"query": promql, "time": end}
+        return {"query": promql, "start": start, "end": end, "step": QUERY_STEP_SECONDS}
+    return {"query": promql, "time": end}
+
+
+def ask(server: Server, about: dict, query: tuple[str, str, str], repeats: int) -> tuple[float, list]:
+    """Returns the median milliseconds of a query, and its result."""
+    _, kind, promql = query
+    parameters = parameters_of(about, kind, promql)
     result = server.query(kind, **parameters)[1]
     times = [server.query(kind, **parameters)[0] for _ in range(repeats)]
     return statistics.median(times) * 1000, result
+
+
+def ask_as_client(server: Server, about: dict, first: int, rounds: int, start_line: object) -> list[tuple[str, float]]:
+    """One of several clients: asks all dashboard queries in turn, beginning with the one numbered `first`."""
+    asked = queries.DASHBOARD[first:] + queries.DASHBOARD[:first]
+    start_line.wait()
+    return [
+        (name, server.ask(kind, **parameters_of(about, kind, promql))[0] * 1000)
+        for _ in range(rounds)
+        for name, kind, promql in asked
+    ]
+
+
+def ask_together(server: Server, about: dict, rounds: int) -> dict[str, float]:
+    """Median milliseconds of each dashboard query while eight clients ask at once."""
+    asked = copy.copy(server)
+    asked.process = asked.connection = None  # the clients have their own connections and leave the process alone
+    context = multiprocessing.get_context("fork")
+    with context.Manager() as manager:
+        start_line = manager.Barrier(CLIENTS)
+        with concurrent.futures.ProcessPoolExecutor(CLIENTS, mp_context=context) as pool:
+            firsts = [client * len(queries.DASHBOARD) // CLIENTS for client in range(CLIENTS)]
+            waiting = [pool.submit(ask_as_client, asked, about, first, rounds, start_line) for first in firsts]
+            times: dict[str, list[float]] = {name: [] for name, _, _ in queries.DASHBOARD}
+            for client in waiting:
+                for name, milliseconds in client.result():
+                    times[name].append(milliseconds)
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path, about: dict) -> tuple[dict, dict]:
@@ -173,6 +209,7 @@ def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path
         for query in [*queries.DASHBOARD, queries.EVERYTHING]:
             query_ms[query[0]], answers[query[0]] = ask(server, about, query, options.repeats)
         everything_ms = query_ms.pop(queries.EVERYTHING[0])
+        together_ms = ask_together(server, about, options.repeats)
         others_cores = (busy_seconds() - own_seconds(server) - others_before) / (time.monotonic() - began)
         server.stop()
         restart_seconds = server.start()
@@ -195,6 +232,7 @@ def measure(options: argparse.Namespace, dataset: str, name: str, requests: Path
         "query_ms": query_ms,
         "dashboard_ms": report.geometric_mean(list(query_ms.values())),
         "everything_ms": everything_ms,
+        "together_ms": together_ms,
     }, answers
 
 

@@ -19,6 +19,7 @@ ROWS = [
     ("peak memory, MB", lambda r: r["peak_memory_bytes"] / 1e6, "{:.0f}", False),
     ("restart until ready, s", lambda r: r["restart_seconds"], "{:.2f}", False),
     ("18 dashboard queries, geometric mean of medians, ms", lambda r: r["dashboard_ms"], "{:.1f}", False),
+    ("the same, eight clients at once, ms", lambda r: geometric_mean(list(r["together_ms"].values())), "{:.1f}", False),
     ('`count({__name__!=""})`, ms', lambda r: r["everything_ms"], "{:.1f}", False),
 ]
 
@@ -59,9 +60,11 @@ def doubt(results: dict[str, dict]) -> list[str]:
 
 def query_table(results: dict[str, dict]) -> list[str]:
     servers = sorted(results, key=lambda name: (name != OWN, name))
-    lines = ["| query, median ms | " + " | ".join(servers) + " |", "|---" * (len(servers) + 1) + "|"]
+    columns = [(name, key) for key in ("query_ms", "together_ms") for name in servers]
+    titles = [name + (" ×8" if key == "together_ms" else "") for name, key in columns]
+    lines = ["| query, median ms | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
     for title in results[servers[0]]["query_ms"]:
-        cells = [f"{results[name]['query_ms'][title]:.1f}" for name in servers]
+        cells = [f"{results[name][key][title]:.1f}" for name, key in columns]
         lines.append("| " + " | ".join([title, *cells]) + " |")
     return lines
 

@@ -105,14 +105,19 @@ class Server:
                 return self.request(method, path)
             raise OSError(f"{self.name}: {error}") from error
 
-    def query(self, kind: str, **parameters: object) -> tuple[float, list]:
-        """Asks once; returns the seconds until the last byte of the answer, and the result."""
+    def ask(self, kind: str, **parameters: object) -> tuple[float, bytes]:
+        """Asks once; returns the seconds until the last byte of the answer, and the answer."""
         path = f"/api/v1/{kind}?" + urllib.parse.urlencode({**parameters, **self.query_extra})
         started = time.perf_counter()
         status, body = self.request("GET", path)
         seconds = time.perf_counter() - started
         if status != 200:
             raise BenchError(f"{self.name} answered {status} to {parameters['query']}: {body[:300]!r}")
+        return seconds, body
+
+    def query(self, kind: str, **parameters: object) -> tuple[float, list]:
+        """Asks once; returns the seconds until the last byte of the answer, and the result."""
+        seconds, body = self.ask(kind, **parameters)
         return seconds, json.loads(body)["data"]["result"]
 
     def cpu_seconds(self) -> float:

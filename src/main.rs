@@ -12,6 +12,15 @@ use tracing::{error, info};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What the allocator does with memory that is free: a thread of its own gives it back after a second. With the
+/// defaults, what a collection of the head freed stayed until somebody allocated: the resident set after a generation
+/// of churn was up to 1.4 times that of the first (`make head`). `_RJEM_MALLOC_CONF` in the environment wins over it.
+// SAFETY: jemalloc reads a pointer to a text with a final zero byte from the symbol of this name, and nothing else in
+// the program has it.
+#[expect(unsafe_code, reason = "the exported name is how the allocator finds its settings")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_SETTINGS: &[u8; 60] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 /// Longest wait for blocking work after the server is down.
 const RUNAWAY_WAIT: Duration = Duration::from_secs(1);
 

@@ -4,6 +4,8 @@
 //! half-open [`TimeRange`] that storage must be asked for. Prometheus' left-open intervals live here and in the
 //! kernels only. Not here: reading samples.
 
+use std::ops::Range;
+
 use mytsdb_storage::model::TimeRange;
 
 /// The evaluation times `start_ms + i * step_ms` for `i < count`.
@@ -95,6 +97,29 @@ impl WindowGrid {
         TimeRange::from_inclusive(first_ms, self.last_end_ms().saturating_add(after_ms))
     }
 
+    /// The windows in numbers of samples, if the samples lie on a constant grid that the step is a multiple of.
+    ///
+    /// # Cost
+    /// O(samples), a vectorised pass.
+    #[inline]
+    pub(crate) fn regular(&self, times_ms: &[i64]) -> Option<RegularWindows> {
+        let spacing_ms = constant_spacing_ms(times_ms)?;
+        if self.step_ms % spacing_ms != 0 {
+            return None;
+        }
+        let first_ms = i128::from(times_ms[0]);
+        // How many samples have a time <= limit, not clamped to those that exist.
+        let count_until =
+            |limit_ms: i128| ((limit_ms - first_ms).div_euclid(i128::from(spacing_ms)) + 1) as i64;
+        Some(RegularWindows {
+            low: count_until(i128::from(self.end_ms) - i128::from(self.range_ms)),
+            high: count_until(i128::from(self.end_ms)),
+            advance: self.step_ms / spacing_ms,
+            step_count: self.count,
+            length: times_ms.len() as i64,
+        })
+    }
+
     /// Calls `body(step_index, low, high)` for every window, where `times_ms[low..high]` are the samples in it.
     ///
     /// # Cost
@@ -108,22 +133,8 @@ impl WindowGrid {
             }
             return;
         }
-        if let Some(spacing_ms) = constant_spacing_ms(times_ms)
-            && self.step_ms % spacing_ms == 0
-        {
-            let advance = self.step_ms / spacing_ms;
-            let first_ms = i128::from(times_ms[0]);
-            // How many samples have a time <= limit, not clamped to those that exist.
-            let count_until =
-                |limit_ms: i128| ((limit_ms - first_ms).div_euclid(i128::from(spacing_ms)) + 1) as i64;
-            let mut high = count_until(i128::from(self.end_ms));
-            let mut low = count_until(i128::from(self.end_ms) - i128::from(self.range_ms));
-            let length = length as i64;
-            for step_index in 0..self.count {
-                body(step_index, low.clamp(0, length) as usize, high.clamp(0, length) as usize);
-                low += advance;
-                high += advance;
-            }
+        if let Some(regular) = self.regular(times_ms) {
+            regular.for_each(0..self.count, body);
             return;
         }
         let (mut low, mut high) = (0, 0);
@@ -138,6 +149,51 @@ impl WindowGrid {
             }
             body(step_index, low, high);
         }
+    }
+}
+
+/// Windows over samples at a constant distance: each moves by the same number of samples from step to step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RegularWindows {
+    /// Samples before the first window; negative if the window begins before the samples do.
+    low: i64,
+    /// Samples before the end of the first window, as if there were samples everywhere.
+    high: i64,
+    /// Samples per step.
+    advance: i64,
+    step_count: usize,
+    length: i64,
+}
+
+impl RegularWindows {
+    /// Calls `body(step_index, low, high)` for the windows of `steps`.
+    #[inline]
+    pub(crate) fn for_each(&self, steps: Range<usize>, mut body: impl FnMut(usize, usize, usize)) {
+        let mut low = self.low + self.advance * steps.start as i64;
+        let mut high = self.high + self.advance * steps.start as i64;
+        for step_index in steps {
+            body(step_index, low.clamp(0, self.length) as usize, high.clamp(0, self.length) as usize);
+            low += self.advance;
+            high += self.advance;
+        }
+    }
+
+    /// The steps whose windows lie within the samples on both sides, with the samples of the first of them and how
+    /// many further each next one is; nothing if there are none or the windows stand still.
+    #[inline]
+    pub(crate) fn interior(&self) -> Option<(Range<usize>, Range<usize>, usize)> {
+        if self.advance < 1 || self.low >= self.high {
+            return None;
+        }
+        let steps_until = |samples: i64| usize::try_from(samples.max(0) / self.advance).ok();
+        let start = steps_until((-self.low).max(0) + self.advance - 1)?;
+        let end = steps_until(self.length - self.high + self.advance)?.min(self.step_count);
+        if start >= end {
+            return None;
+        }
+        let moved = self.advance * start as i64;
+        let (low, high) = ((self.low + moved) as usize, (self.high + moved) as usize);
+        Some((start..end, low..high, self.advance as usize))
     }
 }
 
@@ -203,8 +259,20 @@ mod tests {
             let mut found = Vec::new();
             grid.for_each(&times, |_, low, high| found.push((low, high)));
             let expected = naive(&grid, &times);
-            for ((low, high), (naive_low, naive_high)) in found.into_iter().zip(expected) {
-                prop_assert_eq!(&times[low..high], &times[naive_low..naive_high]);
+            for ((low, high), (naive_low, naive_high)) in found.iter().zip(&expected) {
+                prop_assert_eq!(&times[*low..*high], &times[*naive_low..*naive_high]);
+            }
+            if let Some((steps, first, advance)) = grid.regular(&times).and_then(|regular| regular.interior()) {
+                for (offset, step) in steps.clone().enumerate() {
+                    prop_assert_eq!((first.start + offset * advance, first.end + offset * advance), expected[step]);
+                }
+                let spacing = constant_spacing_ms(&times).unwrap();
+                // Nothing is left out: the windows beside reach over an end, or have no sample of their own there.
+                let is_whole = |step: usize| {
+                    let (end, start) = (grid.end_ms_at(step), grid.end_ms_at(step) - grid.range_ms);
+                    start >= times[0] - spacing && end < times[times.len() - 1] + spacing
+                };
+                prop_assert!((0..grid.count).all(|step| steps.contains(&step) == is_whole(step)));
             }
         }
     }

@@ -15,6 +15,7 @@ pub struct ResultJson {
     /// What follows the result: statistics, warnings, infos.
     tail: Vec<u8>,
     place: Place,
+    times: TimeTexts,
 }
 
 /// What is to be written next.
@@ -48,7 +49,7 @@ impl ResultJson {
         push_texts(&mut tail, b",\"warnings\":[", &remarks.warnings);
         push_texts(&mut tail, b",\"infos\":[", &remarks.infos);
         tail.push(b'}');
-        Self { value, tail, place: Place::Head }
+        Self { value, tail, place: Place::Head, times: TimeTexts::default() }
     }
 
     /// Appends the next bytes until `out` has at least `bytes_enough` or the end is reached.
@@ -95,7 +96,7 @@ impl ResultJson {
                         if point_index == 0 {
                             push_series_head(out, series_index, &series.labels);
                         }
-                        match push_points(out, series, point_index, bytes_enough) {
+                        match push_series(out, &mut self.times, series, point_index, bytes_enough) {
                             Some(point_index) => Place::Series { series_index, point_index },
                             None => Place::Series { series_index: series_index + 1, point_index: 0 },
                         }
@@ -143,29 +144,132 @@ fn push_series_head(out: &mut Vec<u8>, series_index: usize, labels: &LabelSet) {
     out.extend_from_slice(b"},");
 }
 
-/// Appends points from `first` on until `out` is long enough (at least one), numbers before histograms, and closes the
-/// series behind the last one. Returns the point to go on with.
-fn push_points(out: &mut Vec<u8>, series: &MatrixSeries, first: usize, bytes_enough: usize) -> Option<usize> {
-    let float_count = series.values.len();
-    let point_count = float_count + series.histograms.len();
-    for point in first..point_count {
-        if point > first && out.len() >= bytes_enough {
-            return Some(point);
+/// The beginnings of points, `,[<time>,"`, by time: the series of a result mostly have the same times.
+#[derive(Debug, Default)]
+struct TimeTexts {
+    /// Ascending by time.
+    known: Vec<TimeText>,
+    /// Where the next time is probably found.
+    next: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TimeText {
+    timestamp_ms: i64,
+    length: usize,
+    bytes: [u8; 32],
+}
+
+impl TimeText {
+    fn new(timestamp_ms: i64) -> Self {
+        let mut text = Vec::with_capacity(32);
+        text.extend_from_slice(b",[");
+        push_timestamp(&mut text, timestamp_ms);
+        text.extend_from_slice(b",\"");
+        // Of 19 digits, sign and point there are 26 bytes at most.
+        let length = text.len().min(32);
+        let mut bytes = [0; 32];
+        bytes[..length].copy_from_slice(&text[..length]);
+        Self { timestamp_ms, length, bytes }
+    }
+}
+
+/// Most times whose texts are kept: as many as a range query may have steps.
+const TIME_TEXT_COUNT_MAX: usize = 11_001;
+
+impl TimeTexts {
+    /// The text for a time; times of one series are asked for in ascending order.
+    #[inline]
+    fn of(&mut self, timestamp_ms: i64) -> TimeText {
+        if let Some(text) = self.known.get(self.next)
+            && text.timestamp_ms == timestamp_ms
+        {
+            self.next += 1;
+            return *text;
         }
-        out.extend_from_slice(match point {
-            0 if float_count > 0 => b"\"values\":[".as_slice(),
-            0 => b"\"histograms\":[",
-            _ if point == float_count => b"],\"histograms\":[",
-            _ => b",",
-        });
-        if point < float_count {
-            push_point(out, series.timestamps_ms[point], series.values[point]);
-        } else {
-            let (timestamp_ms, histogram) = &series.histograms[point - float_count];
-            push_histogram_point(out, *timestamp_ms, histogram);
+        self.find(timestamp_ms)
+    }
+
+    #[cold]
+    fn find(&mut self, timestamp_ms: i64) -> TimeText {
+        let position = self.known.partition_point(|text| text.timestamp_ms < timestamp_ms);
+        self.next = position + 1;
+        match self.known.get(position) {
+            Some(text) if text.timestamp_ms == timestamp_ms => *text,
+            Some(_) => TimeText::new(timestamp_ms),
+            None => {
+                let text = TimeText::new(timestamp_ms);
+                if self.known.len() < TIME_TEXT_COUNT_MAX {
+                    self.known.push(text);
+                }
+                text
+            }
         }
     }
-    out.extend_from_slice(if point_count == 0 { b"\"values\":[]}" } else { b"]}" });
+}
+
+/// Appends points until `out` is long enough (at least one); returns how many.
+fn push_points(
+    out: &mut Vec<u8>,
+    times: &mut TimeTexts,
+    timestamps_ms: &[i64],
+    values: &[f64],
+    is_first: bool,
+    bytes_enough: usize,
+) -> usize {
+    let mut written = 0;
+    for (timestamp_ms, value) in timestamps_ms.iter().zip(values) {
+        if written > 0 && out.len() >= bytes_enough {
+            break;
+        }
+        let time = times.of(*timestamp_ms);
+        let start = out.len();
+        // PERF: a copy of known length; what is too much is cut off again.
+        out.extend_from_slice(&time.bytes);
+        out.truncate(start + time.length);
+        if is_first && written == 0 {
+            out.remove(start);
+        }
+        push_value(out, *value);
+        out.extend_from_slice(b"\"]");
+        written += 1;
+    }
+    written
+}
+
+/// Appends points from `first` on until `out` is long enough (at least one), numbers before histograms, and closes the
+/// series behind the last one. Returns the point to go on with.
+fn push_series(
+    out: &mut Vec<u8>,
+    times: &mut TimeTexts,
+    series: &MatrixSeries,
+    first: usize,
+    bytes_enough: usize,
+) -> Option<usize> {
+    let float_count = series.values.len();
+    if first == 0 && (float_count > 0 || series.histograms.is_empty()) {
+        out.extend_from_slice(b"\"values\":[");
+    }
+    let mut next = first;
+    if first < float_count {
+        let (timestamps_ms, values) = (&series.timestamps_ms[first..], &series.values[first..]);
+        next += push_points(out, times, timestamps_ms, values, first == 0, bytes_enough);
+        if next < float_count {
+            return Some(next);
+        }
+    }
+    for (index, (timestamp_ms, histogram)) in series.histograms.iter().enumerate().skip(next - float_count) {
+        if float_count + index > first && out.len() >= bytes_enough {
+            return Some(float_count + index);
+        }
+        out.extend_from_slice(match index {
+            0 if float_count > 0 => b"],\"histograms\":[".as_slice(),
+            0 => b"\"histograms\":[",
+            _ => b",",
+        });
+        push_histogram_point(out, *timestamp_ms, histogram);
+    }
+    out.extend_from_slice(b"]}");
     None
 }
 

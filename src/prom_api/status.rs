@@ -60,7 +60,7 @@ async fn runtime_info(call: Call) -> Result<Response, ApiError> {
         "serverTime": rfc3339(call.core.now_ms()),
         "reloadConfigSuccess": true,
         "lastConfigTime": rfc3339(call.state.started_ms),
-        "corruptionCount": call.core.storage.stats().damaged_file_count,
+        "corruptionCount": call.core.storage.damage().len(),
         "goroutineCount": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "GOMAXPROCS": threads,
         "GOMEMLIMIT": 0,

@@ -17,6 +17,13 @@ use mytsdb_storage::{LabelSource, Storage, StorageOptions, WalSync, WriteBatch};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// As the server's.
+// SAFETY: jemalloc reads a pointer to a text with a final zero byte from the symbol of this name, and nothing else in
+// the program has it.
+#[expect(unsafe_code, reason = "the exported name is how the allocator finds its settings")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_SETTINGS: &[u8; 60] = b"background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
 const NOW_MS: i64 = 1_700_000_000_000;
 const STEP_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -66,9 +73,17 @@ impl LabelSource for Sets {
     }
 }
 
+/// A line of the process's status, in bytes: `VmRSS` is `RssAnon` (what the program holds) and `RssFile` (pages of the
+/// page cache that are mapped, which the kernel takes back when it needs them).
+fn status_bytes(name: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
 fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+    status_bytes("VmRSS")
 }
 
 /// CPU time of all threads so far: what a busy machine does not change.
@@ -206,9 +221,10 @@ fn churn(series_count: usize, generation_count: usize) {
             first_bytes = full_bytes;
         }
         println!(
-            "churn: generation {generation}: {} MiB before the flush, {} MiB after ({:.2} x the first's peak), {} series in the head, {:.1} s of CPU to write, {:.1} s in all",
+            "churn: generation {generation}: {} MiB before the flush, {} MiB after, {} of them of mapped blocks ({:.2} x the first's peak), {} series in the head, {:.1} s of CPU to write, {:.1} s in all",
             mib(full_bytes),
             mib(bytes),
+            mib(status_bytes("RssFile")),
             bytes as f64 / first_bytes as f64,
             storage.stats().head_series_count,
             written_s,

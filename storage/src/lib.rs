@@ -13,6 +13,7 @@ pub mod coding;
 mod compact;
 mod damage;
 mod engine;
+mod error;
 mod fs;
 mod head;
 mod index;

@@ -102,9 +102,12 @@ fn exemplars_never_fail_a_write_and_bad_histograms_do() {
     assert_eq!(response.header("x-prometheus-remote-write-samples-written"), Some("0"));
     assert_eq!(response.header("x-prometheus-remote-write-histograms-written"), Some("1"));
     assert!(response.text().contains("invalid_histogram: 1 samples"), "{}", response.text());
-    let answer = server.get("/api/v1/query?query=native");
-    assert_eq!(answer.status, 422);
-    assert!(answer.text().contains("evaluating native histograms"), "{}", answer.text());
+    let path = format!("/api/v1/query?query=native&time={}", now_ms as f64 / 1000.0);
+    let histogram = json!([now_ms as f64 / 1000.0, {"count": "0", "sum": "0"}]);
+    let expected = json!([{"metric": {"__name__": "native"}, "histogram": histogram}]);
+    assert_eq!(server.data(&path)["result"], expected);
+    let path = format!("/api/v1/query?query=histogram_count(native)&time={}", now_ms as f64 / 1000.0);
+    assert_eq!(server.data(&path)["result"][0]["value"][1], json!("0"));
 }
 
 #[test]

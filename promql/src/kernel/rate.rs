@@ -4,7 +4,6 @@
 //! Source: Prometheus `promql/functions.go` (`extrapolatedRate`, `extendedRate`, `instantValue`). Times are kept in
 //! whole milliseconds where Prometheus divides by 1000 first; the ratios are the same.
 
-use super::start_times;
 use super::{ABSENT, Samples, Scratch};
 use crate::grid::WindowGrid;
 
@@ -27,45 +26,6 @@ fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     }
 }
 
-/// As [`find_resets`], also where a start time says so.
-fn find_started_resets(samples: Samples<'_>, starts_ms: &[i64], resets: &mut Vec<u32>) {
-    let is_reset = |index: &usize| is_started_reset(samples, starts_ms, *index);
-    resets.clear();
-    resets.extend((1..samples.values.len()).filter(is_reset).map(|index| index as u32));
-}
-
-/// Whether the counter fell or began anew before the sample at `index`, which is not the first.
-#[inline]
-pub(crate) fn is_started_reset(samples: Samples<'_>, starts_ms: &[i64], index: usize) -> bool {
-    let started = |index: usize| (starts_ms[index], samples.times_ms[index]);
-    samples.values[index] < samples.values[index - 1]
-        || start_times::is_reset(started(index - 1), started(index))
-}
-
-/// Whether in any window there are samples of which one began in the middle of what the one before counted.
-pub(crate) fn has_overlap(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    scratch: &mut Scratch,
-) -> bool {
-    let times_ms = samples.times_ms;
-    let overlaps = &mut scratch.indexes;
-    overlaps.clear();
-    let is_overlap = |index: &usize| {
-        start_times::is_overlap((starts_ms[index - 1], times_ms[index - 1]), starts_ms[*index])
-    };
-    overlaps.extend((1..times_ms.len()).filter(is_overlap).map(|index| index as u32));
-    let mut is_found = false;
-    if !overlaps.is_empty() {
-        windows.for_each(times_ms, |_, low, high| {
-            let next = overlaps.partition_point(|index| *index as usize <= low);
-            is_found |= overlaps.get(next).is_some_and(|index| (*index as usize) < high);
-        });
-    }
-    is_found
-}
-
 /// Extrapolated difference between the last and first sample of each window.
 ///
 /// # Cost
@@ -78,49 +38,16 @@ pub(crate) fn extrapolated(
     scratch: &mut Scratch,
     out: &mut [f64],
 ) {
-    scratch.indexes.clear();
-    if kind.is_counter {
-        find_resets(samples.values, &mut scratch.indexes);
-    }
-    extrapolated_of::<false>(samples, &[], windows, kind, scratch, out);
-}
-
-/// As [`extrapolated`], for counters with a start time for each sample: a window whose first sample began inside of it
-/// begins with zero there.
-pub(crate) fn extrapolated_started(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    is_rate: bool,
-    scratch: &mut Scratch,
-    out: &mut [f64],
-) {
-    find_started_resets(samples, starts_ms, &mut scratch.indexes);
-    let kind = RateKind { is_counter: true, is_rate };
-    extrapolated_of::<true>(samples, starts_ms, windows, kind, scratch, out);
-}
-
-/// `scratch.indexes`: the resets.
-#[inline(always)]
-fn extrapolated_of<const HAS_STARTS: bool>(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    kind: RateKind,
-    scratch: &mut Scratch,
-    out: &mut [f64],
-) {
     let Samples { times_ms, values } = samples;
-    let resets = &scratch.indexes;
+    let resets = &mut scratch.indexes;
+    resets.clear();
+    if kind.is_counter {
+        find_resets(values, resets);
+    }
     let mut reset_low = 0;
-    let divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
-    // PERF (kernel/rate): on a regular column these three numbers rarely change, and with them a division goes.
-    let mut known_shape = (0, 0, 0);
-    let mut known_factor = 0.0;
-    let mut known_start = 0.0;
-    let mut known_end = 0.0;
-    windows.for_each(times_ms, |step_index, low, high| {
-        if high < low + if HAS_STARTS { 1 } else { 2 } {
+    let mut edges = Edges::default();
+    let mut one = |step_index: usize, low: usize, high: usize| {
+        if high < low + 2 {
             out[step_index] = ABSENT;
             return;
         }
@@ -135,76 +62,87 @@ fn extrapolated_of<const HAS_STARTS: bool>(
                 increase += values[*reset as usize - 1];
             }
         }
+        edges.move_to(&times_ms[low..high], windows, step_index, kind);
+        out[step_index] = edges.extrapolate(first_value, increase, kind);
+    };
+    let regular = windows.regular(times_ms);
+    let interior = regular.and_then(|regular| regular.interior()).filter(|(_, first, _)| first.len() > 1);
+    let (Some(regular), Some((steps, first, advance)), true) = (regular, interior, resets.is_empty()) else {
+        return windows.for_each(times_ms, one);
+    };
+    regular.for_each(0..steps.start, &mut one);
+    regular.for_each(steps.end..windows.count, &mut one);
+    // PERF (bench `kernel`, `rate`): nearly all steps of nearly all series; the edges are the same at all of them.
+    edges.move_to(&times_ms[first.clone()], windows, steps.start, kind);
+    let oldest = values[first.start..].iter().step_by(advance);
+    let newest = values[first.end - 1..].iter().step_by(advance);
+    for ((slot, oldest), newest) in out[steps].iter_mut().zip(oldest).zip(newest) {
+        *slot = edges.extrapolate(*oldest, newest - oldest, kind);
+    }
+}
+
+/// How far a window reaches beyond its first and last sample, and what follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Edges {
+    /// Milliseconds between the samples, from the last to the end, and how many pairs of neighbours.
+    shape: (i64, i64, usize),
+    sampled: f64,
+    start: f64,
+    end: f64,
+    divisor: f64,
+    factor: f64,
+}
+
+impl Edges {
+    /// Looks at the window of a step, with the times of its samples (at least two).
+    #[inline]
+    pub(super) fn move_to(
+        &mut self,
+        times_ms: &[i64],
+        windows: &WindowGrid,
+        step_index: usize,
+        kind: RateKind,
+    ) {
+        let (first_ms, last_ms) = (times_ms[0], times_ms[times_ms.len() - 1]);
         let end_ms = windows.end_ms_at(step_index);
-        if HAS_STARTS {
-            let start_ms = end_ms.saturating_sub(windows.range_ms);
-            if let Some(zero_ms) = start_times::zero_ms((starts_ms[low], times_ms[low]), start_ms) {
-                let edges = (times_ms[low], times_ms[last]);
-                let factor = start_times::factor_from_zero(zero_ms, edges, high - low, end_ms) / divisor;
-                out[step_index] = (increase + first_value) * factor;
-                return;
-            }
-            if last == low {
-                out[step_index] = ABSENT;
-                return;
-            }
+        let sampled_ms = last_ms - first_ms;
+        let to_end_ms = end_ms - last_ms;
+        // PERF: on a regular column these numbers rarely change, and with them a division goes.
+        let shape = (sampled_ms, to_end_ms, times_ms.len() - 1);
+        if shape == self.shape {
+            return;
         }
-        let sampled_ms = times_ms[last] - times_ms[low];
-        let to_end_ms = end_ms - times_ms[last];
-        let shape = (sampled_ms, to_end_ms, last - low);
-        if shape != known_shape {
-            known_shape = shape;
-            let to_start_ms = times_ms[low] - end_ms.saturating_sub(windows.range_ms);
-            let average = sampled_ms as f64 / (last - low) as f64;
-            let threshold = average * 1.1;
-            known_start = to_start_ms as f64;
-            if known_start >= threshold {
-                known_start = average / 2.0;
-            }
-            known_end = to_end_ms as f64;
-            if known_end >= threshold {
-                known_end = average / 2.0;
-            }
-            let sampled = sampled_ms as f64;
-            known_factor = (sampled + known_start + known_end) / sampled / divisor;
+        self.shape = shape;
+        let to_start_ms = first_ms - end_ms.saturating_sub(windows.range_ms);
+        let sampled = sampled_ms as f64;
+        let average = sampled / (times_ms.len() - 1) as f64;
+        let threshold = average * 1.1;
+        let reach = |distance_ms: i64| {
+            let distance = distance_ms as f64;
+            if distance >= threshold { average / 2.0 } else { distance }
+        };
+        (self.sampled, self.start, self.end) = (sampled, reach(to_start_ms), reach(to_end_ms));
+        self.divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
+        self.factor = (sampled + self.start + self.end) / sampled / self.divisor;
+    }
+
+    #[inline]
+    pub(super) fn extrapolate(&self, first_value: f64, increase: f64, kind: RateKind) -> f64 {
+        // Where the line through the samples hits zero, a counter must have started.
+        if kind.is_counter
+            && increase > 0.0
+            && first_value >= 0.0
+            && self.sampled * first_value < self.start * increase
+        {
+            let to_zero = self.sampled * (first_value / increase);
+            return increase * ((self.sampled + to_zero + self.end) / self.sampled / self.divisor);
         }
-        let mut factor = known_factor;
-        if kind.is_counter && increase > 0.0 && first_value >= 0.0 {
-            let sampled = sampled_ms as f64;
-            // Where the line through the samples hits zero, a counter must have started.
-            if sampled * first_value < known_start * increase {
-                let to_zero = sampled * (first_value / increase);
-                factor = (sampled + to_zero + known_end) / sampled / divisor;
-            }
-        }
-        out[step_index] = increase * factor;
-    });
+        increase * self.factor
+    }
 }
 
 /// Difference of the last two samples of each window; per second and reset-aware if `is_rate`.
 pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool, out: &mut [f64]) {
-    let is_reset = |index: usize| is_rate && samples.values[index] < samples.values[index - 1];
-    instant_of(samples, windows, is_rate, is_reset, out);
-}
-
-/// As [`instant`] per second, with a start time for each sample.
-pub(crate) fn instant_started(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    out: &mut [f64],
-) {
-    instant_of(samples, windows, true, |index| is_started_reset(samples, starts_ms, index), out);
-}
-
-#[inline(always)]
-fn instant_of(
-    samples: Samples<'_>,
-    windows: &WindowGrid,
-    is_rate: bool,
-    is_reset: impl Fn(usize) -> bool,
-    out: &mut [f64],
-) {
     let Samples { times_ms, values } = samples;
     windows.for_each(times_ms, |step_index, low, high| {
         if high < low + 2 {
@@ -212,7 +150,8 @@ fn instant_of(
             return;
         }
         let (previous, last) = (values[high - 2], values[high - 1]);
-        let difference = if is_reset(high - 1) { last } else { last - previous };
+        let is_reset = is_rate && last < previous;
+        let difference = if is_reset { last } else { last - previous };
         out[step_index] = if is_rate {
             difference / ((times_ms[high - 1] - times_ms[high - 2]) as f64 / 1000.0)
         } else {

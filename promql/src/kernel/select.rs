@@ -5,10 +5,23 @@ use crate::grid::WindowGrid;
 
 /// The newest sample's value per window; absent if there is none or it is a stale marker.
 pub(crate) fn newest_value(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
-        // A stale marker is copied as it is: it has the bits of ABSENT.
+    // A stale marker is copied as it is: it has the bits of ABSENT.
+    let mut one = |step_index: usize, low: usize, high: usize| {
         out[step_index] = if high > low { samples.values[high - 1] } else { ABSENT };
-    });
+    };
+    let Some(regular) = windows.regular(samples.times_ms) else {
+        return windows.for_each(samples.times_ms, one);
+    };
+    let Some((steps, first, advance)) = regular.interior() else {
+        return regular.for_each(0..windows.count, one);
+    };
+    regular.for_each(0..steps.start, &mut one);
+    regular.for_each(steps.end..windows.count, &mut one);
+    // PERF (bench `kernel`, `instant_selector`): most steps are these, and nothing is to be decided at them.
+    let newest = samples.values[first.end - 1..].iter().step_by(advance);
+    for (slot, value) in out[steps].iter_mut().zip(newest) {
+        *slot = *value;
+    }
 }
 
 /// The newest sample's time in seconds per window; absent if there is none or it is a stale marker.

@@ -77,7 +77,7 @@ pub enum CheckError {
 
 impl From<LockError> for CheckError {
     fn from(error: LockError) -> Self {
-        Self::Locked { reason: error.to_string() }
+        Self::Locked { reason: crate::error::with_sources(&error) }
     }
 }
 

@@ -56,7 +56,7 @@ pub enum RestoreError {
 
 impl From<ManifestError> for RestoreError {
     fn from(error: ManifestError) -> Self {
-        Self::Manifest { reason: error.to_string() }
+        Self::Manifest { reason: crate::error::with_sources(&error) }
     }
 }
 

@@ -221,7 +221,7 @@ impl Storage {
         maintenance
             .manifest
             .commit(edit)
-            .map_err(|error| CompactError::Manifest { reason: super::with_sources(&error) })?;
+            .map_err(|error| CompactError::Manifest { reason: crate::error::with_sources(&error) })?;
         let input_ids: Vec<u64> = job.inputs.iter().map(|input| input.meta().id).collect();
         job.tenant.swap_blocks(&input_ids, output);
         drop(maintenance);
@@ -273,7 +273,7 @@ impl Job {
             tenant: self.tenant.id.to_string(),
             day: self.day.to_string(),
             block_count: self.inputs.len(),
-            reason: super::with_sources(error),
+            reason: crate::error::with_sources(error),
         }
     }
 }

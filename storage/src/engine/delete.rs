@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
+use super::Storage;
 use super::maintain::{MaintainError, Maintenance, reference};
 use super::tenant::Tenant;
-use super::{Storage, with_sources};
 use crate::block::manifest::{ManifestEdit, ManifestError};
 use crate::block::tombstones::Tombstones;
 use crate::block::view::BlockView;
+use crate::error::with_sources;
 use crate::fs::remove_durably;
 use crate::model::{Matcher, TenantId, TimeRange};
 use crate::read::ReadError;

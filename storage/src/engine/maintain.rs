@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashMap;
 use tracing::{error, info, warn};
 
+use super::Storage;
 use super::tenant::Tenant;
-use super::{Storage, with_sources};
 use crate::block::layout::{BlockRef, Day};
 use crate::block::manifest::{Manifest, ManifestEdit, ManifestError};
 use crate::block::reader::{BlockOpenError, BlockReader};
 use crate::block::view::BlockView;
+use crate::error::with_sources;
 use crate::fs::remove_durably;
 use crate::fs::space::DiskFull;
 use crate::head::{FlushError, SeriesTable, write_blocks};

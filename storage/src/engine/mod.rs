@@ -393,9 +393,3 @@ impl Storage {
         limits.retention_ms.map_or(i64::MIN, |retention_ms| newest_ms.saturating_sub(retention_ms))
     }
 }
-
-/// The text of an error with those of its causes.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}

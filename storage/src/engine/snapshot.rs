@@ -131,7 +131,7 @@ impl Storage {
         Manifest::create_in(&self.fs, directory, state).map_err(|error| SnapshotError::Io {
             operation: "write the MANIFEST in",
             path: directory.to_owned(),
-            source: io::Error::other(super::with_sources(&error)),
+            source: io::Error::other(crate::error::with_sources(&error)),
         })?;
         Ok((block_count, left_out_block_count))
     }
