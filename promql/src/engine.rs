@@ -168,6 +168,14 @@ impl Engine {
         Ok(self.threads.get_or_init(|| threads))
     }
 
+    /// Does other work on the threads that evaluate: queries inside it, and parallel iterators of `rayon`.
+    ///
+    /// # Errors
+    /// [`EvalError`] if there are no threads.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, EvalError> {
+        Ok(self.threads()?.install(work))
+    }
+
     /// Evaluates `expr` at one time.
     ///
     /// # Errors

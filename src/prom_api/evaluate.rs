@@ -121,7 +121,10 @@ async fn run(call: &Call, question: Question, cancellation: Cancellation) -> Res
     let (core, tenant) = (Arc::clone(&call.core), call.tenant.clone());
     let work = move || {
         let queued = asked.elapsed();
-        let answer = answer(&core, &tenant, &question, &cancellation, queued);
+        let answer = core
+            .engine
+            .install(|| answer(&core, &tenant, &question, &cancellation, queued))
+            .unwrap_or_else(|error| Err(error.into()));
         drop(place);
         answer
     };
@@ -171,9 +174,13 @@ fn answer(
         );
     }
     let mut rest = ResultJson::new(value, &remarks);
+    if let Some(parts) = rest.write_in_parallel(core.engine.options().thread_count) {
+        let written = parts.into_iter().map(Bytes::from).collect();
+        return Ok((Answer { written, rest: None }, stats.samples_read));
+    }
     let mut first = Vec::with_capacity(4096);
     let has_more = rest.fill(&mut first, FIRST_CHUNK_BYTES);
-    Ok((Answer { first: first.into(), rest: has_more.then_some(rest) }, stats.samples_read))
+    Ok((Answer { written: vec![first.into()], rest: has_more.then_some(rest) }, stats.samples_read))
 }
 
 fn eval(
@@ -254,23 +261,24 @@ fn remarks(annotations: &Annotations, query: &str) -> Remarks {
 /// An answer whose beginning is written.
 #[derive(Debug)]
 struct Answer {
-    first: Bytes,
+    written: Vec<Bytes>,
     rest: Option<ResultJson>,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let body = match self.rest {
-            None => Body::from(self.first),
-            Some(rest) => {
-                let first = stream::iter([Ok::<_, Infallible>(self.first)]);
-                let rest = stream::unfold(Some(rest), |rest| async {
+        let body = match (<[Bytes; 1]>::try_from(self.written), self.rest) {
+            (Ok([whole]), None) => Body::from(whole),
+            (written, rest) => {
+                let written = written.map_or_else(|many| many, |[one]| vec![one]);
+                let written = stream::iter(written.into_iter().map(Ok::<_, Infallible>));
+                let rest = stream::unfold(rest, |rest| async {
                     let mut rest = rest?;
                     let mut chunk = Vec::with_capacity(CHUNK_BYTES + 1024);
                     let has_more = rest.fill(&mut chunk, CHUNK_BYTES);
                     Some((Ok(chunk.into()), has_more.then_some(rest)))
                 });
-                Body::from_stream(futures::StreamExt::chain(first, rest))
+                Body::from_stream(futures::StreamExt::chain(written, rest))
             }
         };
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()

@@ -3,10 +3,18 @@
 //! Input: a [`Value`] and the rendered remarks. Output: chunks of bytes, each as large as asked for, so that a large
 //! result never stands in memory as text. Not here: evaluation (see `evaluate`).
 
+use std::ops::Range;
+
 use mytsdb_promql::{FloatHistogram, MatrixSeries, Value};
 use mytsdb_storage::model::LabelSet;
+use rayon::prelude::*;
 
 use super::number::{push_plain, push_timestamp, push_value};
+
+/// Numbers of points that are worth more than one thread, and whose text may stand in memory.
+const PARALLEL_POINT_COUNT: Range<usize> = 4_096..32_768;
+/// Bytes of a point with its time and a long value.
+const POINT_BYTES: usize = 36;
 
 /// A result that is being written.
 #[derive(Debug)]
@@ -50,6 +58,46 @@ impl ResultJson {
         push_texts(&mut tail, b",\"infos\":[", &remarks.infos);
         tail.push(b'}');
         Self { value, tail, place: Place::Head, times: TimeTexts::default() }
+    }
+
+    /// Writes a matrix of middling size at once, its series side by side on the threads of the caller's pool; nothing
+    /// for other results, which [`ResultJson::fill`] writes.
+    pub fn write_in_parallel(&mut self, thread_count: usize) -> Option<Vec<Vec<u8>>> {
+        let Value::Matrix(series) = &self.value else { return None };
+        let point_count: usize = series.iter().map(point_count_of).sum();
+        if self.place != Place::Head || !PARALLEL_POINT_COUNT.contains(&point_count) {
+            return None;
+        }
+        let part_points = point_count.div_ceil(thread_count.max(1));
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        let (mut start, mut points) = (0, 0);
+        for (series_index, one) in series.iter().enumerate() {
+            points += point_count_of(one);
+            if points >= part_points || series_index + 1 == series.len() {
+                ranges.push(start..series_index + 1);
+                (start, points) = (series_index + 1, 0);
+            }
+        }
+        let write = |range: Range<usize>| {
+            let mut out = Vec::with_capacity(point_count.div_ceil(ranges.len()) * POINT_BYTES);
+            if range.start == 0 {
+                push_head(&mut out, &self.value);
+            }
+            let mut times = TimeTexts::default();
+            for series_index in range {
+                let one = &series[series_index];
+                push_series_head(&mut out, series_index, &one.labels);
+                push_series(&mut out, &mut times, one, 0, usize::MAX);
+            }
+            out
+        };
+        let mut parts: Vec<Vec<u8>> = ranges.par_iter().cloned().map(write).collect();
+        if let Some(last) = parts.last_mut() {
+            last.push(b']');
+            last.append(&mut self.tail);
+        }
+        self.place = Place::Done;
+        Some(parts)
     }
 
     /// Appends the next bytes until `out` has at least `bytes_enough` or the end is reached.
@@ -113,6 +161,10 @@ impl ResultJson {
         }
         false
     }
+}
+
+fn point_count_of(series: &MatrixSeries) -> usize {
+    series.values.len() + series.histograms.len()
 }
 
 fn push_head(out: &mut Vec<u8>, value: &Value) {
@@ -422,6 +474,32 @@ mod tests {
                 r#"{"metric":{"__name__":"b","q":"a\"\\\n\u0001ü"},"values":[[1,"1e+21"]]}]}}"#
             ),
         );
+    }
+
+    #[test]
+    fn a_matrix_is_the_same_from_several_threads() {
+        let series = |index: usize| MatrixSeries {
+            labels: labels(&[("index", &index.to_string())]),
+            // Not all series have all times, and some have others.
+            timestamps_ms: (0..1000)
+                .filter(|time| time % (index as i64 + 1) != 1)
+                .map(|time| time * 500)
+                .collect(),
+            values: (0..1000)
+                .filter(|time| time % (index as i64 + 1) != 1)
+                .map(|time| time as f64 / 7.0)
+                .collect(),
+            histograms: if index % 4 == 3 { vec![(499_750, Arc::default())] } else { Vec::new() },
+        };
+        let value = Value::Matrix((0..9).map(series).collect());
+        let remarks = Remarks { warnings: vec!["w".to_owned()], ..Remarks::default() };
+        let expected = written(&value, &remarks, usize::MAX);
+        for thread_count in [1, 2, 3, 100] {
+            let parts = ResultJson::new(value.clone(), &remarks).write_in_parallel(thread_count).unwrap();
+            assert_eq!(parts.len(), thread_count.min(9));
+            assert_eq!(String::from_utf8(parts.concat()).unwrap(), expected);
+        }
+        assert_eq!(ResultJson::new(Value::Matrix(Vec::new()), &remarks).write_in_parallel(2), None);
     }
 
     #[test]

@@ -250,8 +250,6 @@ impl<const IS_STDDEV: bool> Cell for VarianceCell<IS_STDDEV> {
 
 /// Most parts the series are split into; fixed so that results never depend on the number of threads.
 const PART_COUNT_MAX: usize = 16;
-/// Fewest series that are worth a part.
-const PART_SERIES_MIN: usize = 64;
 
 /// Accumulators of the groups that one part of the series met.
 struct Part<C> {
@@ -345,7 +343,7 @@ fn accumulate<C: Cell>(
 /// Aggregates; returns the histograms that are still to be put in.
 fn run<C: Cell>(run: &Run<'_>, groups: Groups) -> Result<(Block, Vec<HistogramPart>), EvalError> {
     let (series_count, step_count) = (run.rows.len(), run.rows.step_count);
-    let part_count = series_count.div_ceil(PART_SERIES_MIN).clamp(1, PART_COUNT_MAX);
+    let part_count = series_count.div_ceil(run.rows.rows_per_task()).clamp(1, PART_COUNT_MAX);
     let part_length = series_count.div_ceil(part_count).max(1);
     let slots_max = series_count.min(groups.labels.len().saturating_mul(part_count));
     let numbers_per_cell = size_of::<C>().div_ceil(size_of::<f64>());

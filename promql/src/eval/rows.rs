@@ -95,6 +95,18 @@ impl<'a> Rows<'a> {
         self.labels.len()
     }
 
+    /// How many rows are worth a task of their own.
+    pub(crate) fn rows_per_task(&self) -> usize {
+        match &self.kind {
+            // Of an instant query no row costs much, however many samples there are.
+            _ if self.step_count == 1 => ROWS_PER_TASK_MAX,
+            RowsKind::Block(_) => rows_per_task(self.step_count),
+            RowsKind::Stream { source, .. } => {
+                rows_per_task(source.samples_per_series().max(self.step_count))
+            }
+        }
+    }
+
     /// Calls `visit(series_index, row)` for the rows in `range`, in order. Checks for cancellation on the way.
     pub(crate) fn visit(
         &self,
@@ -148,8 +160,18 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Rows that one worker computes before it looks for other work.
-const ROWS_PER_TASK: usize = 64;
+/// Most rows that one worker computes before it looks for other work.
+const ROWS_PER_TASK_MAX: usize = 64;
+/// Fewest.
+const ROWS_PER_TASK_MIN: usize = 4;
+/// Samples that are worth a task: some 50 µs of work.
+const SAMPLES_PER_TASK: usize = 1 << 15;
+
+/// Rows per task for rows that cost `samples_per_row`. Depends on the data only, so that results, which are merged
+/// task by task, never depend on the number of threads.
+fn rows_per_task(samples_per_row: usize) -> usize {
+    (SAMPLES_PER_TASK / samples_per_row.max(1)).clamp(ROWS_PER_TASK_MIN, ROWS_PER_TASK_MAX)
+}
 
 /// Computes the values of all rows; returns the histograms of those that have some.
 fn fill(
@@ -159,6 +181,7 @@ fn fill(
     block: &mut Block,
 ) -> Result<Vec<(usize, HistogramRow)>, EvalError> {
     let step_count = block.step_count.max(1);
+    let rows_per_task = rows_per_task(source.samples_per_series().max(step_count));
     let fill_task = |(task, rows): (usize, &mut [f64])| -> Result<Vec<(usize, HistogramRow)>, EvalError> {
         ctx.check_cancelled()?;
         let mut samples = ReadSamples::default();
@@ -166,7 +189,7 @@ fn fill(
         let mut histograms = HistogramRow::new();
         let mut found = Vec::new();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
-            let index = task * ROWS_PER_TASK + offset;
+            let index = task * rows_per_task + offset;
             source.read(ctx, index, &mut samples)?;
             if !samples.is_empty() {
                 kernels.compute(index, &samples, &mut scratch, row, &mut histograms);
@@ -177,10 +200,10 @@ fn fill(
         }
         Ok(found)
     };
-    if block.len() <= ROWS_PER_TASK {
+    if block.len() <= rows_per_task {
         return fill_task((0, &mut block.values));
     }
-    let tasks = block.values.par_chunks_mut(step_count * ROWS_PER_TASK).enumerate();
+    let tasks = block.values.par_chunks_mut(step_count * rows_per_task).enumerate();
     let found: Vec<Vec<(usize, HistogramRow)>> = tasks.map(fill_task).collect::<Result<_, _>>()?;
     Ok(found.into_iter().flatten().collect())
 }

@@ -204,6 +204,14 @@ impl SampleSource {
         }
     }
 
+    /// An upper bound of the samples of any one series; cheap.
+    pub(crate) fn samples_per_series(&self) -> usize {
+        match self {
+            Self::Stored(source) => source.set.series_sample_count_max(),
+            Self::Subquery { grid, .. } => grid.count,
+        }
+    }
+
     /// Reads the samples of one series into `samples`, cleared first.
     pub(crate) fn read(
         &self,
