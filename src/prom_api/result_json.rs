@@ -45,6 +45,14 @@ pub struct Remarks {
     pub stats: Option<String>,
 }
 
+/// Points that take as long to write as one histogram, about.
+const POINTS_PER_HISTOGRAM: usize = 32;
+
+/// How many points a series is worth when work is divided.
+fn cost(series: &MatrixSeries) -> usize {
+    series.values.len() + series.histograms.len() * POINTS_PER_HISTOGRAM
+}
+
 impl ResultJson {
     /// Starts at the beginning.
     pub fn new(value: Value, remarks: &Remarks) -> Self {
@@ -64,7 +72,7 @@ impl ResultJson {
     /// for other results, which [`ResultJson::fill`] writes.
     pub fn write_in_parallel(&mut self, thread_count: usize) -> Option<Vec<Vec<u8>>> {
         let Value::Matrix(series) = &self.value else { return None };
-        let point_count: usize = series.iter().map(point_count_of).sum();
+        let point_count: usize = series.iter().map(cost).sum();
         if self.place != Place::Head || !PARALLEL_POINT_COUNT.contains(&point_count) {
             return None;
         }
@@ -72,7 +80,7 @@ impl ResultJson {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         let (mut start, mut points) = (0, 0);
         for (series_index, one) in series.iter().enumerate() {
-            points += point_count_of(one);
+            points += cost(one);
             if points >= part_points || series_index + 1 == series.len() {
                 ranges.push(start..series_index + 1);
                 (start, points) = (series_index + 1, 0);
@@ -161,10 +169,6 @@ impl ResultJson {
         }
         false
     }
-}
-
-fn point_count_of(series: &MatrixSeries) -> usize {
-    series.values.len() + series.histograms.len()
 }
 
 fn push_head(out: &mut Vec<u8>, value: &Value) {
@@ -489,7 +493,7 @@ mod tests {
                 .filter(|time| time % (index as i64 + 1) != 1)
                 .map(|time| time as f64 / 7.0)
                 .collect(),
-            histograms: if index % 4 == 3 { vec![(499_750, Arc::default())] } else { Vec::new() },
+            histograms: if index == 3 { vec![(1000, histogram()), (2500, histogram())] } else { Vec::new() },
         };
         let value = Value::Matrix((0..9).map(series).collect());
         let remarks = Remarks { warnings: vec!["w".to_owned()], ..Remarks::default() };

@@ -7,8 +7,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::block::{Block, RowLabels};
-use super::cells::{HistogramRow, Row, RowWriter};
-use super::context::Context;
+use super::cells::{HistogramRow, Row, RowWriter, histogram_bytes};
+use super::context::{Context, Reservation};
 use super::samples::{MixedSamples, ReadSamples, SampleSource};
 use crate::engine::EvalError;
 use crate::kernel::{Samples, Scratch};
@@ -151,8 +151,9 @@ impl<'a> Rows<'a> {
             }
             RowsKind::Stream { source, kernels, selector } => {
                 let mut block = Block::absent(ctx, self.labels, self.step_count, selector)?;
-                let histograms = fill(ctx, &source, &kernels, &mut block)?;
-                block.set_histograms(ctx, histograms)?;
+                let filled = fill(ctx, &source, &kernels, &mut block)?;
+                // Counted again by the block, row by row: at no time twice as a whole.
+                block.set_histograms(ctx, filled.into_iter().map(|(row, _reservation)| row))?;
                 block.retain_present();
                 Ok(block)
             }
@@ -173,16 +174,19 @@ fn rows_per_task(samples_per_row: usize) -> usize {
     (SAMPLES_PER_TASK / samples_per_row.max(1)).clamp(ROWS_PER_TASK_MIN, ROWS_PER_TASK_MAX)
 }
 
+/// The histograms of one row, with the memory they take.
+type FilledRow = ((usize, HistogramRow), Reservation);
+
 /// Computes the values of all rows; returns the histograms of those that have some.
 fn fill(
     ctx: &Context<'_>,
     source: &SampleSource,
     kernels: &Kernels<'_>,
     block: &mut Block,
-) -> Result<Vec<(usize, HistogramRow)>, EvalError> {
+) -> Result<Vec<FilledRow>, EvalError> {
     let step_count = block.step_count.max(1);
     let rows_per_task = rows_per_task(source.samples_per_series().max(step_count));
-    let fill_task = |(task, rows): (usize, &mut [f64])| -> Result<Vec<(usize, HistogramRow)>, EvalError> {
+    let fill_task = |(task, rows): (usize, &mut [f64])| -> Result<Vec<FilledRow>, EvalError> {
         ctx.check_cancelled()?;
         let mut samples = ReadSamples::default();
         let mut scratch = Scratch::default();
@@ -195,7 +199,8 @@ fn fill(
                 kernels.compute(index, &samples, &mut scratch, row, &mut histograms);
             }
             if !histograms.is_empty() {
-                found.push((index, std::mem::take(&mut histograms)));
+                let reservation = ctx.reserve(histogram_bytes(&histograms), String::new)?;
+                found.push(((index, std::mem::take(&mut histograms)), reservation));
             }
         }
         Ok(found)
@@ -204,6 +209,6 @@ fn fill(
         return fill_task((0, &mut block.values));
     }
     let tasks = block.values.par_chunks_mut(step_count * rows_per_task).enumerate();
-    let found: Vec<Vec<(usize, HistogramRow)>> = tasks.map(fill_task).collect::<Result<_, _>>()?;
+    let found: Vec<Vec<FilledRow>> = tasks.map(fill_task).collect::<Result<_, _>>()?;
     Ok(found.into_iter().flatten().collect())
 }

@@ -190,6 +190,14 @@ fn hint_after(histogram: &FloatHistogram, previous: &FloatHistogram, finds_reset
 }
 
 impl SampleSource {
+    /// An upper bound of the samples of any one series; cheap.
+    pub(crate) fn samples_per_series(&self) -> usize {
+        match self {
+            Self::Stored(source) => source.set.series_sample_count_max(),
+            Self::Subquery { grid, .. } => grid.count,
+        }
+    }
+
     /// The samples of `set` inside of `range`.
     pub(crate) fn stored(set: SeriesSet, range: TimeRange, strips_stale: bool, finds_resets: bool) -> Self {
         let has_histograms = AtomicBool::new(false);
@@ -201,14 +209,6 @@ impl SampleSource {
     pub(crate) fn read_starts(&mut self) {
         if let Self::Stored(source) = self {
             source.reads_starts = true;
-        }
-    }
-
-    /// An upper bound of the samples of any one series; cheap.
-    pub(crate) fn samples_per_series(&self) -> usize {
-        match self {
-            Self::Stored(source) => source.set.series_sample_count_max(),
-            Self::Subquery { grid, .. } => grid.count,
         }
     }
 

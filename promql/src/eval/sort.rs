@@ -9,15 +9,15 @@ use crate::engine::EvalError;
 /// Sorts the series of an instant query; in a range query it only warns.
 pub(crate) fn sort(call: &Call<'_>) -> Result<Block, EvalError> {
     let mut block = call.vector(0)?;
+    if matches!(call.function, "sort" | "sort_desc") {
+        block.drop_histograms();
+    }
     if call.grid.count != 1 {
         call.ctx.warn(
             call.expr.span,
             "sort is ineffective for range queries since results are always ordered by labels",
         );
         return Ok(block);
-    }
-    if matches!(call.function, "sort" | "sort_desc") {
-        block.drop_histograms();
     }
     let names = (1..call.args.len()).map(|index| call.text(index)).collect::<Result<Vec<_>, _>>()?;
     let mut order: Vec<usize> = (0..block.len()).collect();

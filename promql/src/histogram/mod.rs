@@ -11,12 +11,12 @@ mod bound_table;
 mod bounds;
 mod buckets;
 mod custom;
-mod format;
 mod quantile;
 mod reset;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod text;
 mod trim;
 mod zero_bucket;
 

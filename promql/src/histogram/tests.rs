@@ -1,3 +1,5 @@
+//! Arithmetic, resets, quantiles and trimming, by example and by property.
+
 use std::sync::Arc;
 
 use mytsdb_storage::model::{BucketSpan, CUSTOM_BOUNDS_SCHEMA, Histogram, HistogramLayout, ResetHint};

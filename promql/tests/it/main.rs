@@ -6,6 +6,8 @@ mod corpus;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod histograms;
+#[cfg(test)]
 mod parse;
 #[cfg(test)]
 mod script;
