@@ -15,7 +15,7 @@ use super::selector::{describe, labels_of};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
 use crate::kernel::rate::{Extended, RateKind};
-use crate::kernel::{ABSENT, is_absent, over_time, quantile, rate, regression};
+use crate::kernel::{ABSENT, is_absent, over_time, quantile, rate, regression, started_rate};
 use crate::parse::ast::{Expr, ExprKind, RangeExtension, Span, VectorSelector};
 
 /// A range vector argument: its series, their samples, and its windows.
@@ -331,21 +331,21 @@ fn started_kernel<'a>(
     let names = names.to_vec();
     let started_rate = |is_rate: bool| -> StartedKernel<'a> {
         Box::new(move |index, samples, starts_ms, scratch, out| {
-            if rate::has_overlap(samples, starts_ms, &windows, scratch) {
+            if started_rate::has_overlap(samples, starts_ms, &windows, scratch) {
                 let name = names[index].metric_name();
                 annotate::Remarks { ctx, span, name }.overlapping_starts();
             }
-            rate::extrapolated_started(samples, starts_ms, &windows, is_rate, scratch, out);
+            started_rate::extrapolated(samples, starts_ms, &windows, is_rate, scratch, out);
         })
     };
     match (function, extended) {
         ("rate", None) => Some(started_rate(true)),
         ("increase", None) => Some(started_rate(false)),
         ("irate", None) => Some(Box::new(move |_, samples, starts_ms, _, out| {
-            rate::instant_started(samples, starts_ms, &windows, out);
+            started_rate::instant(samples, starts_ms, &windows, out);
         })),
         ("resets", extended) => Some(Box::new(move |_, samples, starts_ms, scratch, out| {
-            let is_reset = |index| rate::is_started_reset(samples, starts_ms, index);
+            let is_reset = |index| started_rate::is_reset(samples, starts_ms, index);
             match extended {
                 None => {
                     let flags = (1..samples.values.len()).map(is_reset);

@@ -284,6 +284,9 @@ impl StoredSource {
         }
         if self.reads_starts {
             samples.take_starts();
+            // The caller has reserved what times and values take.
+            let bytes = size_of_val(samples.starts_ms()) + size_of_val(samples.columns.starts.runs());
+            drop(ctx.reserve(bytes, || format!("{}", self.set.labels(index)))?);
         }
         if !samples.columns.histograms.is_empty() {
             samples.convert(self.finds_resets);

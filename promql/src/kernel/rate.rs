@@ -4,7 +4,6 @@
 //! Source: Prometheus `promql/functions.go` (`extrapolatedRate`, `extendedRate`, `instantValue`). Times are kept in
 //! whole milliseconds where Prometheus divides by 1000 first; the ratios are the same.
 
-use super::start_times;
 use super::{ABSENT, Samples, Scratch};
 use crate::grid::WindowGrid;
 
@@ -27,45 +26,6 @@ fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     }
 }
 
-/// As [`find_resets`], also where a start time says so.
-fn find_started_resets(samples: Samples<'_>, starts_ms: &[i64], resets: &mut Vec<u32>) {
-    let is_reset = |index: &usize| is_started_reset(samples, starts_ms, *index);
-    resets.clear();
-    resets.extend((1..samples.values.len()).filter(is_reset).map(|index| index as u32));
-}
-
-/// Whether the counter fell or began anew before the sample at `index`, which is not the first.
-#[inline]
-pub(crate) fn is_started_reset(samples: Samples<'_>, starts_ms: &[i64], index: usize) -> bool {
-    let started = |index: usize| (starts_ms[index], samples.times_ms[index]);
-    samples.values[index] < samples.values[index - 1]
-        || start_times::is_reset(started(index - 1), started(index))
-}
-
-/// Whether in any window there are samples of which one began in the middle of what the one before counted.
-pub(crate) fn has_overlap(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    scratch: &mut Scratch,
-) -> bool {
-    let times_ms = samples.times_ms;
-    let overlaps = &mut scratch.indexes;
-    overlaps.clear();
-    let is_overlap = |index: &usize| {
-        start_times::is_overlap((starts_ms[index - 1], times_ms[index - 1]), starts_ms[*index])
-    };
-    overlaps.extend((1..times_ms.len()).filter(is_overlap).map(|index| index as u32));
-    let mut is_found = false;
-    if !overlaps.is_empty() {
-        windows.for_each(times_ms, |_, low, high| {
-            let next = overlaps.partition_point(|index| *index as usize <= low);
-            is_found |= overlaps.get(next).is_some_and(|index| (*index as usize) < high);
-        });
-    }
-    is_found
-}
-
 /// Extrapolated difference between the last and first sample of each window.
 ///
 /// # Cost
@@ -78,45 +38,16 @@ pub(crate) fn extrapolated(
     scratch: &mut Scratch,
     out: &mut [f64],
 ) {
-    scratch.indexes.clear();
-    if kind.is_counter {
-        find_resets(samples.values, &mut scratch.indexes);
-    }
-    extrapolated_of::<false>(samples, &[], windows, kind, scratch, out);
-}
-
-/// As [`extrapolated`], for counters with a start time for each sample: a window whose first sample began inside of it
-/// begins with zero there.
-pub(crate) fn extrapolated_started(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    is_rate: bool,
-    scratch: &mut Scratch,
-    out: &mut [f64],
-) {
-    find_started_resets(samples, starts_ms, &mut scratch.indexes);
-    let kind = RateKind { is_counter: true, is_rate };
-    extrapolated_of::<true>(samples, starts_ms, windows, kind, scratch, out);
-}
-
-/// `scratch.indexes`: the resets.
-#[inline(always)]
-fn extrapolated_of<const HAS_STARTS: bool>(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    kind: RateKind,
-    scratch: &mut Scratch,
-    out: &mut [f64],
-) {
     let Samples { times_ms, values } = samples;
-    let resets = &scratch.indexes;
+    let resets = &mut scratch.indexes;
+    resets.clear();
+    if kind.is_counter {
+        find_resets(values, resets);
+    }
     let mut reset_low = 0;
     let mut edges = Edges::default();
-    let divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
     let mut one = |step_index: usize, low: usize, high: usize| {
-        if high < low + if HAS_STARTS { 1 } else { 2 } {
+        if high < low + 2 {
             out[step_index] = ABSENT;
             return;
         }
@@ -131,28 +62,13 @@ fn extrapolated_of<const HAS_STARTS: bool>(
                 increase += values[*reset as usize - 1];
             }
         }
-        if HAS_STARTS {
-            let end_ms = windows.end_ms_at(step_index);
-            let start_ms = end_ms.saturating_sub(windows.range_ms);
-            if let Some(zero_ms) = start_times::zero_ms((starts_ms[low], times_ms[low]), start_ms) {
-                let outer = (times_ms[low], times_ms[last]);
-                let factor = start_times::factor_from_zero(zero_ms, outer, high - low, end_ms) / divisor;
-                out[step_index] = (increase + first_value) * factor;
-                return;
-            }
-            if last == low {
-                out[step_index] = ABSENT;
-                return;
-            }
-        }
         edges.move_to(&times_ms[low..high], windows, step_index, kind);
         out[step_index] = edges.extrapolate(first_value, increase, kind);
     };
     let Some(regular) = windows.regular(times_ms) else {
         return windows.for_each(times_ms, one);
     };
-    let is_plain = resets.is_empty() && !HAS_STARTS;
-    let interior = regular.interior().filter(|(_, first, _)| is_plain && first.len() > 1);
+    let interior = regular.interior().filter(|(_, first, _)| resets.is_empty() && first.len() > 1);
     let Some((steps, first, advance)) = interior else {
         return regular.for_each(0..windows.count, one);
     };
@@ -169,7 +85,7 @@ fn extrapolated_of<const HAS_STARTS: bool>(
 
 /// How far a window reaches beyond its first and last sample, and what follows from it.
 #[derive(Debug, Default)]
-struct Edges {
+pub(super) struct Edges {
     /// Milliseconds between the samples, from the last to the end, and how many pairs of neighbours.
     shape: (i64, i64, usize),
     sampled: f64,
@@ -182,7 +98,13 @@ struct Edges {
 impl Edges {
     /// Looks at the window of a step, with the times of its samples (at least two).
     #[inline]
-    fn move_to(&mut self, times_ms: &[i64], windows: &WindowGrid, step_index: usize, kind: RateKind) {
+    pub(super) fn move_to(
+        &mut self,
+        times_ms: &[i64],
+        windows: &WindowGrid,
+        step_index: usize,
+        kind: RateKind,
+    ) {
         let (first_ms, last_ms) = (times_ms[0], times_ms[times_ms.len() - 1]);
         let end_ms = windows.end_ms_at(step_index);
         let sampled_ms = last_ms - first_ms;
@@ -207,7 +129,7 @@ impl Edges {
     }
 
     #[inline]
-    fn extrapolate(&self, first_value: f64, increase: f64, kind: RateKind) -> f64 {
+    pub(super) fn extrapolate(&self, first_value: f64, increase: f64, kind: RateKind) -> f64 {
         // Where the line through the samples hits zero, a counter must have started.
         if kind.is_counter
             && increase > 0.0
@@ -223,28 +145,6 @@ impl Edges {
 
 /// Difference of the last two samples of each window; per second and reset-aware if `is_rate`.
 pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool, out: &mut [f64]) {
-    let is_reset = |index: usize| is_rate && samples.values[index] < samples.values[index - 1];
-    instant_of(samples, windows, is_rate, is_reset, out);
-}
-
-/// As [`instant`] per second, with a start time for each sample.
-pub(crate) fn instant_started(
-    samples: Samples<'_>,
-    starts_ms: &[i64],
-    windows: &WindowGrid,
-    out: &mut [f64],
-) {
-    instant_of(samples, windows, true, |index| is_started_reset(samples, starts_ms, index), out);
-}
-
-#[inline(always)]
-fn instant_of(
-    samples: Samples<'_>,
-    windows: &WindowGrid,
-    is_rate: bool,
-    is_reset: impl Fn(usize) -> bool,
-    out: &mut [f64],
-) {
     let Samples { times_ms, values } = samples;
     windows.for_each(times_ms, |step_index, low, high| {
         if high < low + 2 {
@@ -252,7 +152,8 @@ fn instant_of(
             return;
         }
         let (previous, last) = (values[high - 2], values[high - 1]);
-        let difference = if is_reset(high - 1) { last } else { last - previous };
+        let is_reset = is_rate && last < previous;
+        let difference = if is_reset { last } else { last - previous };
         out[step_index] = if is_rate {
             difference / ((times_ms[high - 1] - times_ms[high - 2]) as f64 / 1000.0)
         } else {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::script::runner::{Report, run};
 
 /// Evals of Prometheus' scripts that pass: all. Only goes up.
-const PASSING_FLOOR: usize = 2214;
+const PASSING_FLOOR: usize = 2_214;
 
 fn scripts_in(folder: &Path) -> Vec<(String, String)> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
