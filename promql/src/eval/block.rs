@@ -42,6 +42,14 @@ impl Scalars {
         }
     }
 
+    /// The numbers of some steps.
+    pub(crate) fn tile(&self, steps: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(*value),
+            Self::Steps(values) => Self::Steps(values[steps].to_vec()),
+        }
+    }
+
     /// All numbers that differ from step to step, or the one.
     pub(crate) fn distinct(&self) -> &[f64] {
         match self {
@@ -132,10 +140,15 @@ impl Block {
         labels: Vec<RowLabels>,
         values: Vec<f64>,
         step_count: usize,
-        reservation: Reservation,
+        reservations: Vec<Reservation>,
     ) -> Self {
         assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
-        Self { labels, values, step_count, histograms: Vec::new(), reservations: vec![reservation] }
+        Self { labels, values, step_count, histograms: Vec::new(), reservations }
+    }
+
+    /// Keeps memory that belongs to this block, such as that of new labels, reserved as long as it lives.
+    pub(crate) fn hold(&mut self, reservations: impl IntoIterator<Item = Reservation>) {
+        self.reservations.extend(reservations);
     }
 
     /// Adds the series of another block over the same steps.
@@ -193,18 +206,21 @@ impl Block {
         rows: impl IntoIterator<Item = (usize, HistogramRow)>,
     ) -> Result<(), EvalError> {
         let mut bytes = 0;
-        for (series_index, row) in rows {
-            if row.is_empty() {
-                continue;
-            }
-            self.histograms.resize_with(self.labels.len(), Vec::new);
-            bytes += histogram_bytes(&row);
-            self.histograms[series_index] = row;
-        }
+        self.put_histograms(rows.into_iter().inspect(|(_, row)| bytes += histogram_bytes(row)));
         if bytes > 0 {
             self.reservations.push(ctx.reserve(bytes, String::new)?);
         }
         Ok(())
+    }
+
+    /// As [`Self::set_histograms`], for histograms whose memory is reserved already.
+    pub(crate) fn put_histograms(&mut self, rows: impl IntoIterator<Item = (usize, HistogramRow)>) {
+        for (series_index, row) in rows {
+            if !row.is_empty() {
+                self.histograms.resize_with(self.labels.len(), Vec::new);
+                self.histograms[series_index] = row;
+            }
+        }
     }
 
     /// Takes the histograms away, to be set anew.

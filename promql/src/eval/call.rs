@@ -9,7 +9,7 @@ use super::selector::{Wanted, instant_rows};
 use super::{classic_histogram, eval, info, label_functions, native_histogram, range_call, sort};
 use crate::engine::EvalError;
 use crate::grid::StepGrid;
-use crate::kernel::time::{DatePart, date_part};
+use crate::kernel::time::{DatePart, date_part, whole_seconds};
 use crate::kernel::{ABSENT, is_absent, math};
 use crate::parse::ast::{Expr, ExprKind};
 
@@ -143,11 +143,10 @@ fn date_function(function: &str) -> Option<DatePart> {
 
 fn date(call: &Call<'_>, part: DatePart) -> Result<Operand, EvalError> {
     if !call.args.is_empty() {
-        return call.map(call.vector(0)?, |value, _| date_part(value as i64, part));
+        return call.map(call.vector(0)?, |value, _| date_part(whole_seconds(value), part));
     }
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
-    let values =
-        (0..call.grid.count).map(|step| date_part(call.grid.time_ms(step).div_euclid(1000), part)).collect();
+    let values = (0..call.grid.count).map(|step| date_part(call.grid.time_ms(step) / 1000, part)).collect();
     Block::one(call.ctx, LabelSet::empty(), values).map(Operand::Vector)
 }
 

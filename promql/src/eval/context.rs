@@ -152,6 +152,11 @@ impl<'a> Context<'a> {
         self.reserve(bytes, selector)
     }
 
+    /// Bytes that the query may still take.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.options.query_bytes_max.saturating_sub(self.budget.used_bytes.load(Ordering::Relaxed))
+    }
+
     /// Counts samples that were decoded.
     pub(crate) fn count_samples(&self, sample_count: usize) {
         self.samples_read.fetch_add(sample_count as u64, Ordering::Relaxed);

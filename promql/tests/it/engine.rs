@@ -160,3 +160,53 @@ fn statistics_count_samples_and_bytes() {
     assert_eq!(stats.samples_read, 200);
     assert!(stats.peak_bytes > 0);
 }
+
+#[test]
+fn labels_that_a_query_makes_count_against_its_limit() {
+    let (_folder, storage) = stored(&["m"], 100, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::new(EngineOptions { query_bytes_max: 1 << 20, ..EngineOptions::default() });
+    let long = "x".repeat(20_000);
+    let tenfold = "$1".repeat(1_000);
+    for query in [
+        format!(r#"label_replace(m, "l", "{long}", "", "")"#),
+        format!(r#"label_replace(label_replace(m, "l", "{long}", "", ""), "l", "{tenfold}", "l", "(.*)")"#),
+        format!(r#"label_join(m, "l", "{long}", "i", "i")"#),
+        format!(r#"m * on () group_left (l) label_replace(vector(1), "l", "{long}", "", "")"#),
+    ] {
+        let error = instant(&engine, &snapshot, &query).unwrap_err();
+        assert!(matches!(error, EvalError::TooManyBytes { limit: 1_048_576, .. }), "{error}");
+    }
+    assert!(instant(&engine, &snapshot, r#"label_replace(m, "l", "$1", "i", "(.*)")"#).is_ok());
+}
+
+#[test]
+fn rows_of_many_steps_are_the_same_as_their_parts() {
+    let (_folder, storage) = stored(&["m_total"], 2, 600);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::default();
+    let points = |query: &str, start_ms: i64, end_ms: i64| -> Vec<(i64, u64)> {
+        let expr = parse(query, &ParseOptions::default()).unwrap();
+        let output = engine.range(&snapshot, &expr, start_ms, end_ms, 200, &Cancellation::default()).unwrap();
+        let Value::Matrix(series) = output.value else { panic!("{query}") };
+        let rounded = |value: f64| (value * 1e6).round() as u64;
+        series
+            .iter()
+            .flat_map(|series| {
+                series.timestamps_ms.iter().copied().zip(series.values.iter().copied().map(rounded))
+            })
+            .collect()
+    };
+    for query in [
+        r#"rate(m_total{i="0"}[7s])"#,
+        r#"max_over_time(m_total{i="1"}[5s])"#,
+        r#"predict_linear(m_total{i="0"}[9s], time())"#,
+        r#"quantile_over_time(time() / 1000, m_total{i="1"}[11s])"#,
+    ] {
+        let whole = points(query, 10_000, 510_000);
+        assert_eq!(whole.len(), 2_501, "{query}");
+        let parts: Vec<_> =
+            (0..25).flat_map(|part| points(query, 10_000 + part * 20_000, 29_800 + part * 20_000)).collect();
+        assert_eq!(whole[..2_500], parts, "{query}");
+    }
+}
