@@ -212,18 +212,21 @@ impl Block {
         rows: impl IntoIterator<Item = (usize, HistogramRow)>,
     ) -> Result<(), EvalError> {
         let mut bytes = 0;
-        for (series_index, row) in rows {
-            if row.is_empty() {
-                continue;
-            }
-            self.histograms.resize_with(self.labels.len(), Vec::new);
-            bytes += histogram_bytes(&row);
-            self.histograms[series_index] = row;
-        }
+        self.put_histograms(rows.into_iter().inspect(|(_, row)| bytes += histogram_bytes(row)));
         if bytes > 0 {
             self.reservations.push(ctx.reserve(bytes, String::new)?);
         }
         Ok(())
+    }
+
+    /// As [`Self::set_histograms`], for histograms whose memory is reserved already.
+    pub(crate) fn put_histograms(&mut self, rows: impl IntoIterator<Item = (usize, HistogramRow)>) {
+        for (series_index, row) in rows {
+            if !row.is_empty() {
+                self.histograms.resize_with(self.labels.len(), Vec::new);
+                self.histograms[series_index] = row;
+            }
+        }
     }
 
     /// Takes the histograms away, to be set anew.

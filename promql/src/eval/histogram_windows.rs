@@ -21,6 +21,9 @@ use crate::kernel::rate::{Extended, RateKind};
 use crate::kernel::{ABSENT, Samples, Scratch, is_absent, over_time, start_times};
 use crate::parse::ast::Span;
 
+/// Steps between two looks at the cancellation.
+const STEPS_PER_LOOK: usize = 16;
+
 /// What a function does with windows that have histograms.
 #[derive(Debug, Clone, Copy)]
 enum Treatment {
@@ -218,7 +221,13 @@ impl MixedFunction<'_> {
             range_ms: self.windows.range_ms.saturating_add(before_ms).saturating_add(after_ms),
             ..self.windows
         };
+        let mut is_stopped = false;
         wide.for_each(samples.times_ms, |step, low, high| {
+            // Whoever asked for the row looks as well, and returns the error.
+            is_stopped |= step % STEPS_PER_LOOK == 0 && self.ctx.check_cancelled().is_err();
+            if is_stopped {
+                return;
+            }
             let end_ms = self.windows.end_ms_at(step);
             let start_ms = end_ms.saturating_sub(self.windows.range_ms);
             let (low, high) = match self.extended {

@@ -7,7 +7,7 @@ use mytsdb_storage::model::LabelSet;
 
 use super::binary_cells::{CellOperator, Outcome};
 use super::block::{Block, RowLabels};
-use super::cells::{Cell, HistogramRow, Row, RowWriter};
+use super::cells::{Cell, HistogramRow, Row, RowWriter, histogram_bytes};
 use super::context::{Context, execution};
 use super::labels::{KeyIndex, KeyRule, LabelBudget, filtered, is_metadata, with_label, without_metadata};
 use super::set_operators::match_rule;
@@ -50,7 +50,7 @@ struct Output<'a> {
     values: Vec<f64>,
     /// By row, those that have some.
     histograms: Vec<(usize, HistogramRow)>,
-    /// What `values` takes.
+    /// What `values` and `histograms` take.
     reservations: Vec<Reservation>,
     /// What labels take that `group_left` and `group_right` include.
     label_budget: LabelBudget<'a>,
@@ -102,7 +102,7 @@ pub(crate) fn apply<'a>(
         matching.group(group, &mut output)?;
     }
     let mut block = Block::from_rows(output.labels, output.values, step_count, output.reservations);
-    block.set_histograms(ctx, output.histograms)?;
+    block.put_histograms(output.histograms);
     block.hold(output.label_budget.finish()?);
     block.retain_present();
     if !ctx.options.delayed_name_removal || step_count != 1 {
@@ -233,8 +233,7 @@ impl Matching<'_> {
         }
         output.labels.push(labels);
         if op.is_trim() || !many.histograms.is_empty() || !one.histograms.is_empty() {
-            self.push_cells(output, many, one);
-            return Ok(());
+            return self.push_cells(output, many, one);
         }
         let pairs = many.values.iter().zip(one.values);
         if !op.is_comparison() {
@@ -266,7 +265,7 @@ impl Matching<'_> {
     }
 
     /// As [`Self::push`], for rows that may have histograms.
-    fn push_cells(&self, output: &mut Output<'_>, many: Row<'_>, one: Row<'_>) {
+    fn push_cells(&self, output: &mut Output<'_>, many: Row<'_>, one: Row<'_>) -> Result<(), EvalError> {
         let operator = CellOperator { ctx: self.ctx, op: self.operation.op, span: self.span };
         let return_bool = self.operation.return_bool;
         let start = output.values.len();
@@ -288,8 +287,10 @@ impl Matching<'_> {
             );
         }
         if !histograms.is_empty() {
+            output.reservations.push(self.ctx.reserve(histogram_bytes(&histograms), String::new)?);
             output.histograms.push((output.labels.len() - 1, histograms));
         }
+        Ok(())
     }
 
     /// Two results of one group at one step are an error unless their labels tell them apart.
