@@ -28,7 +28,7 @@ pub(super) fn info(descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
     let query = descriptor_query(&descriptor)?;
     let ticket = ticket_of(&descriptor, &query);
     let info = FlightInfo::new()
-        .try_with_schema(&query.layout.schema())
+        .try_with_schema(&query.columns.schema())
         .map_err(|error| Status::internal(format!("cannot encode the schema: {error}")))?;
     Ok(info
         .with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(ticket)))
@@ -40,7 +40,7 @@ pub(super) fn info(descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
 
 /// The schema of what `descriptor` names.
 pub(super) fn schema(descriptor: &FlightDescriptor) -> Result<SchemaResult, Status> {
-    let schema = descriptor_query(descriptor)?.layout.schema();
+    let schema = descriptor_query(descriptor)?.columns.schema();
     SchemaResult::try_from(SchemaAsIpc::new(&schema, &IpcWriteOptions::default()))
         .map_err(|error| Status::internal(format!("cannot encode the schema: {error}")))
 }

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 use mytsdb_storage::Storage;
-use mytsdb_storage::model::TenantId;
+use mytsdb_storage::model::{StartTimes, TenantId, UNKNOWN_START_MS};
 
 use super::columns::{self, ColumnError, Numbers};
 use super::labels::LabelColumns;
@@ -27,6 +27,8 @@ pub(super) struct SeriesColumns {
     pub(super) timestamps_ms: arrow::buffer::ScalarBuffer<i64>,
     /// Sample values.
     pub(super) values: arrow::buffer::ScalarBuffer<f64>,
+    /// When counting began.
+    pub(super) starts: StartTimes,
     /// The labels.
     pub(super) labels: LabelColumns,
     /// What was refused.
@@ -62,12 +64,32 @@ pub(super) fn decode(
     let schema = batch.schema_ref();
     let times = columns::timestamps_ms(batch.column(layout.timestamp), schema.field(layout.timestamp))?;
     let values = columns::values(batch.column(layout.value), schema.field(layout.value))?;
+    let row_starts = match layout.start_timestamp {
+        Some(column) => Some(columns::timestamps_ms(batch.column(column), schema.field(column))?),
+        None => None,
+    };
     let labels = LabelColumns::new(batch, layout)?;
     let row_keys = labels.keys(storage, tenant, batch.num_rows());
     let mut refused = Refused::default();
     let is_complete = times.is_complete() && values.is_complete();
     let groups = group(&row_keys, |row| is_complete || is_usable(&times, &values, row, &mut refused));
     let SeriesOrder { keys, rows, sample_ends, slots } = order(groups);
+    let sample_count = sample_ends.last().copied().unwrap_or(0);
+    let starts = row_starts.map_or_else(StartTimes::new, |starts| {
+        let is_kept = |row: &usize| !times.is_null(*row) && !values.is_null(*row);
+        match &slots {
+            None => (0..batch.num_rows()).filter(is_kept).map(|row| start_ms(&starts, row)).collect(),
+            Some(slots) => {
+                let mut sorted = vec![UNKNOWN_START_MS; sample_count];
+                for (row, slot) in slots.iter().enumerate() {
+                    if let Some(sorted) = sorted.get_mut(*slot as usize) {
+                        *sorted = start_ms(&starts, row);
+                    }
+                }
+                sorted.into_iter().collect()
+            }
+        }
+    });
     let (timestamps_ms, values) = match slots {
         None if is_complete => (times.numbers, values.numbers),
         None => {
@@ -76,9 +98,14 @@ pub(super) fn decode(
                 kept.map(|row| (times.numbers[row], values.numbers[row])).unzip();
             (times.into(), values.into())
         }
-        Some(slots) => scatter(&slots, sample_ends.last().copied().unwrap_or(0), &times, &values),
+        Some(slots) => scatter(&slots, sample_count, &times, &values),
     };
-    Ok(SeriesColumns { keys, sample_ends, rows, timestamps_ms, values, labels, refused })
+    Ok(SeriesColumns { keys, sample_ends, rows, timestamps_ms, values, starts, labels, refused })
+}
+
+/// The start time of a row; null is [`UNKNOWN_START_MS`].
+pub(super) fn start_ms(starts: &Numbers<i64>, row: usize) -> i64 {
+    if starts.is_null(row) { UNKNOWN_START_MS } else { starts.numbers[row] }
 }
 
 fn is_usable(times: &Numbers<i64>, values: &Numbers<f64>, row: usize, refused: &mut Refused) -> bool {

@@ -7,10 +7,10 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 use mytsdb_storage::Storage;
-use mytsdb_storage::model::TenantId;
+use mytsdb_storage::model::{StartTimes, TenantId, UNKNOWN_START_MS};
 
 use super::columns::{self, ColumnError, Numbers};
-use super::decode_long::{Refused, SeriesColumns};
+use super::decode_long::{Refused, SeriesColumns, start_ms};
 use super::labels::LabelColumns;
 use super::schema::Layout;
 
@@ -86,19 +86,34 @@ pub(super) fn decode(
     let value_lists = Lists::new(batch.column(layout.value), value_field)?;
     let times = columns::timestamps_ms(&time_lists.items, &Lists::item_field(time_field))?;
     let values = columns::values(&value_lists.items, &Lists::item_field(value_field))?;
+    let starts = match layout.start_timestamp {
+        Some(column) => Some(Starts::new(batch.column(column), schema.field(column))?),
+        None => None,
+    };
     let labels = LabelColumns::new(batch, layout)?;
     let keys = labels.keys(storage, tenant, batch.num_rows());
     let is_direct = !time_lists.has_nulls()
         && !value_lists.has_nulls()
         && times.is_complete()
         && values.is_complete()
-        && have_equal_shape(&time_lists.offsets, &value_lists.offsets);
+        && have_equal_shape(&time_lists.offsets, &value_lists.offsets)
+        && starts.as_ref().is_none_or(|starts| starts.has_shape_of(&time_lists));
     if !is_direct {
-        return Ok(compact(&keys, labels, (&time_lists, &times), (&value_lists, &values)));
+        let (times, values) = ((&time_lists, &times), (&value_lists, &values));
+        return Ok(compact(&keys, labels, times, values, starts.as_ref()));
     }
     let (time_span, value_span) = (time_lists.span(), value_lists.span());
     let sample_ends = time_lists.offsets.iter().skip(1).map(|offset| offset - time_span.start).collect();
+    let mut start_times = StartTimes::new();
+    if let Some(starts) = &starts {
+        for row in 0..keys.len() {
+            for (index, position) in time_lists.range(row).enumerate() {
+                start_times.push(position - time_span.start, starts.at(row, index));
+            }
+        }
+    }
     Ok(SeriesColumns {
+        starts: start_times,
         rows: (0..keys.len() as u32).collect(),
         keys,
         sample_ends,
@@ -107,6 +122,44 @@ pub(super) fn decode(
         labels,
         refused: Refused::default(),
     })
+}
+
+/// When counting began: one time for each row, or a list of one for each sample.
+struct Starts {
+    numbers: Numbers<i64>,
+    lists: Option<Lists>,
+}
+
+impl Starts {
+    fn new(array: &ArrayRef, field: &Field) -> Result<Self, ColumnError> {
+        if columns::list_item(field.data_type()).is_none() {
+            return Ok(Self { numbers: columns::timestamps_ms(array, field)?, lists: None });
+        }
+        let lists = Lists::new(array, field)?;
+        let numbers = columns::timestamps_ms(&lists.items, &Lists::item_field(field))?;
+        Ok(Self { numbers, lists: Some(lists) })
+    }
+
+    /// Returns whether every row has as many as there are samples, or one for all, or none.
+    fn has_shape_of(&self, times: &Lists) -> bool {
+        (0..times.offsets.len().saturating_sub(1)).all(|row| self.fits(row, times.range(row).len()))
+    }
+
+    fn fits(&self, row: usize, sample_count: usize) -> bool {
+        let length = self.lists.as_ref().map_or(0, |lists| lists.range(row).len());
+        length == 0 || length == sample_count
+    }
+
+    /// The start time of a sample, by its position in the row.
+    fn at(&self, row: usize, index: usize) -> i64 {
+        match &self.lists {
+            None => start_ms(&self.numbers, row),
+            Some(lists) => {
+                let item = lists.range(row).nth(index);
+                item.map_or(UNKNOWN_START_MS, |item| start_ms(&self.numbers, item))
+            }
+        }
+    }
 }
 
 /// Returns whether all rows have lists of equal, non-zero length.
@@ -124,7 +177,9 @@ fn compact(
     labels: LabelColumns,
     (time_lists, times): (&Lists, &Numbers<i64>),
     (value_lists, values): (&Lists, &Numbers<f64>),
+    starts: Option<&Starts>,
 ) -> SeriesColumns {
+    let mut start_times = StartTimes::new();
     let mut refused = Refused::default();
     let (mut keys, mut rows, mut sample_ends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut kept_times, mut kept_values) = (Vec::new(), Vec::new());
@@ -137,14 +192,25 @@ fn compact(
             });
             continue;
         }
+        if let Some(starts) = starts
+            && !starts.fits(row, time_range.len())
+        {
+            refused.add(time_range.len(), || {
+                format!("row {row}: {} timestamps but another number of start timestamps", time_range.len())
+            });
+            continue;
+        }
         let before = kept_times.len();
-        for (time_index, value_index) in time_range.zip(value_range) {
+        for (index, (time_index, value_index)) in time_range.zip(value_range).enumerate() {
             if values.is_null(value_index) {
                 continue;
             }
             if times.is_null(time_index) {
                 refused.add(1, || format!("row {row}: a timestamp is null or out of range"));
                 continue;
+            }
+            if let Some(starts) = starts {
+                start_times.push(kept_times.len(), starts.at(row, index));
             }
             kept_times.push(times.numbers[time_index]);
             kept_values.push(values.numbers[value_index]);
@@ -161,6 +227,7 @@ fn compact(
         rows,
         timestamps_ms: kept_times.into(),
         values: kept_values.into(),
+        starts: start_times,
         labels,
         refused,
     }

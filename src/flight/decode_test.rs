@@ -48,7 +48,7 @@ impl Fixture {
             sample_ends: &columns.sample_ends,
             timestamps_ms: &columns.timestamps_ms,
             values: &columns.values,
-            starts: &[],
+            starts: columns.starts.runs(),
             labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
             histograms: &[],
             exemplars: &[],
@@ -113,6 +113,37 @@ fn list(items: ArrayRef, lengths: &[usize]) -> ArrayRef {
 
 fn bits(value: f64) -> u64 {
     value.to_bits()
+}
+
+/// A start time that tells rows apart, now and then none.
+fn start_of_row(row: usize) -> Option<i64> {
+    (row % 4 != 3).then_some(-1_000 * (1 + row as i64 / 2))
+}
+
+#[test]
+fn start_times_of_a_series_are_one_for_all_or_a_list() {
+    let fixture = Fixture::new();
+    let samples = |starts: ArrayRef| {
+        batch(vec![
+            ("metric", texts(&[Some("up"), Some("load")])),
+            ("timestamps", list(times(&[Some(1), Some(2), Some(3), Some(4)]), &[3, 1])),
+            ("values", list(doubles(&[Some(1.0), Some(2.0), Some(3.0), Some(4.0)]), &[3, 1])),
+            ("start_timestamps", starts),
+        ])
+    };
+    let starts_of = |starts: ArrayRef| {
+        let columns = fixture.put(&Table::Samples, &samples(starts)).0;
+        let starts_ms = columns.starts.up_to(columns.values.len()).each(columns.values.len());
+        let offsets = starts_ms.map(|start_ms| if start_ms == 0 { None } else { Some(start_ms - NOW_MS) });
+        (offsets.collect::<Vec<_>>(), columns.refused.sample_count)
+    };
+    assert_eq!(starts_of(times(&[Some(-5), None])), (vec![Some(-5), Some(-5), Some(-5), None], 0));
+    let each = list(times(&[Some(-5), None, Some(-3), Some(-2)]), &[3, 1]);
+    assert_eq!(starts_of(each), (vec![Some(-5), None, Some(-3), Some(-2)], 0));
+    let uneven = list(times(&[Some(-5), Some(-2)]), &[1, 1]);
+    assert_eq!(starts_of(uneven), (vec![Some(-2)], 3));
+    let absent = list(times(&[Some(-5), Some(-4), Some(-3)]), &[3, 0]);
+    assert_eq!(starts_of(absent), (vec![Some(-5), Some(-4), Some(-3), None], 0));
 }
 
 #[test]
@@ -367,13 +398,17 @@ proptest! {
             ("host", column(&hosts)),
             ("timestamp", times(&rows.iter().map(|row| row.2).collect::<Vec<_>>())),
             ("value", doubles(&rows.iter().map(|row| row.3).collect::<Vec<_>>())),
+            ("start_timestamp", times(&(0..rows.len()).map(start_of_row).collect::<Vec<_>>())),
         ]);
         let columns = fixture.decode(&Table::Samples, &batch);
-        let mut found: Vec<(u32, i64, u64)> = Vec::new();
+        let mut found: Vec<(u32, i64, u64, i64)> = Vec::new();
         let mut start = 0;
         for (row, end) in columns.rows.iter().zip(&columns.sample_ends) {
             let pairs = columns.timestamps_ms[start..*end].iter().zip(&columns.values[start..*end]);
-            found.extend(pairs.map(|(time, value)| (*row, time - NOW_MS, value.to_bits())));
+            let starts_ms = columns.starts.slice(start..*end).each(end - start);
+            found.extend(pairs.zip(starts_ms).map(|((time, value), start_ms)| {
+                (*row, time - NOW_MS, value.to_bits(), start_ms)
+            }));
             start = *end;
         }
         // Per row of the batch that has both: the first row of the same series, time, value.
@@ -381,9 +416,9 @@ proptest! {
         let usable = rows.iter().enumerate().filter_map(|(row, (name, host, time, value))| {
             let (time, value) = ((*time)?, (*value)?);
             let first = *first_rows.entry((*name, *host)).or_insert(row as u32);
-            Some((first, time, value.to_bits()))
+            Some((first, time, value.to_bits(), start_of_row(row).map_or(0, |start| NOW_MS + start)))
         });
-        let mut expected: Vec<(u32, i64, u64)> = usable.collect();
+        let mut expected: Vec<(u32, i64, u64, i64)> = usable.collect();
         expected.sort_by_key(|sample| sample.0);
         found.sort_by_key(|sample| sample.0);
         prop_assert_eq!(found, expected);

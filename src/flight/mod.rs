@@ -5,13 +5,17 @@
 //! Way of a read: ticket ([`ticket`]) → PromQL or a table scan → record batches ([`read`], [`rows`]).
 //! Tables: `samples` (every series) and one per metric name. Not here: Flight SQL.
 //!
-//! Layouts of `DoPut` (by column names, or field metadata `mytsdb.role` = metric | timestamp | value | label | labels):
+//! Layouts of `DoPut` (by column names, or field metadata `mytsdb.role` = metric | timestamp |
+//! start_timestamp | value | label | labels):
 //!
 //! | Layout | Columns | A row is |
 //! |---|---|---|
 //! | long | `metric`, `timestamp`, `value`, text columns = labels, optional `labels` map | a sample |
 //! | per metric | descriptor path = metric name; as long without `metric` | a sample |
 //! | series | `labels` map and/or text columns, `timestamps` list, `values` list | a series with many samples |
+//!
+//! `start_timestamp` may be left out or null: when counting began. In the series layout it is one time for the row or a
+//! list of one for each sample. As text it is a label.
 
 mod actions;
 mod catalog;
@@ -31,6 +35,7 @@ mod service;
 mod ticket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 
@@ -51,6 +56,8 @@ pub struct FlightOptions {
     pub inline_bytes_max: usize,
     /// Most rows in a record batch of a read.
     pub read_row_count_max: usize,
+    /// Longest time of a query, waiting included.
+    pub query_timeout: Duration,
 }
 
 impl Default for FlightOptions {
@@ -61,6 +68,7 @@ impl Default for FlightOptions {
             batch_in_flight_count_max: 8,
             inline_bytes_max: 64 << 10,
             read_row_count_max: 65_536,
+            query_timeout: Duration::from_secs(120),
         }
     }
 }

@@ -196,7 +196,7 @@ fn submit(
         sample_ends: &columns.sample_ends,
         timestamps_ms: &columns.timestamps_ms,
         values: &columns.values,
-        starts: &[],
+        starts: columns.starts.runs(),
         labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
         histograms: &[],
         exemplars: &[],

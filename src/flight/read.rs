@@ -4,50 +4,67 @@
 //! and those of a table scan are then built one at a time as the client takes them. Dropping the call stops it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
-use mytsdb_promql::{CancelReason, Cancellation, EvalError, MatrixSeries, Value};
+use mytsdb_promql::{CancelReason, EvalError, MatrixSeries, QueryOutput, Value};
 use mytsdb_storage::Snapshot;
 use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns};
 use tonic::Status;
 
-use super::rows::{Batches, SeriesRows};
+use super::FlightOptions;
+use super::rows::{Batches, ReadSeries, SeriesRows};
 use super::schema::Table;
 use super::ticket::{Query, Source};
 use crate::core::Core;
-
-/// Stops the evaluation if the client goes away before its end.
-struct CancelOnDrop(Cancellation);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel(CancelReason::Canceled);
-    }
-}
+use crate::queries::{CancelOnDrop, Description, Place, StartError};
 
 /// Runs `query` and returns its rows as Flight messages.
 pub(super) async fn stream(
     core: Arc<Core>,
     tenant: TenantId,
     query: Query,
-    row_count_max: usize,
+    options: &FlightOptions,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let cancellation = Cancellation::default();
-    let _guard = CancelOnDrop(cancellation.clone());
-    let schema = query.layout.schema();
-    let layout = query.layout;
-    let worker = Arc::clone(&core);
-    let series = core
-        .blocking
-        .run(move || run(&worker, &tenant, query.source, &cancellation))
+    let (asked, timeout) = (Instant::now(), options.query_timeout);
+    let (query_text, times_ms) = query.source.describe(core.now_ms());
+    let description = Description {
+        tenant: tenant.clone(),
+        query: query_text,
+        times_ms,
+        client: None,
+        method: "DoGet".to_owned(),
+        path: "/arrow.flight.protocol.FlightService/DoGet",
+    };
+    let place = core
+        .queries
+        .start(description.clone(), timeout, core.now_ms())
         .await
-        .map_err(|error| Status::unavailable(error.to_string()))??;
-    let batches = batch_stream(core, Batches::new(series, layout, row_count_max));
+        .map_err(|error| start_status(&error))?;
+    let cancellation = place.cancellation().clone();
+    let _guard = CancelOnDrop(cancellation.clone());
+    let schema = query.columns.schema();
+    let columns = query.columns;
+    let worker = Arc::clone(&core);
+    let work = move || {
+        let rows = run(&worker, &tenant, query.source, &place);
+        let error = rows.as_ref().err().map(Status::message);
+        worker.queries.log_end(&description, error, None, worker.now_ms());
+        rows
+    };
+    let series = tokio::select! {
+        rows = core.blocking.run(work) => rows.map_err(|error| Status::unavailable(error.to_string()))??,
+        () = tokio::time::sleep(timeout.saturating_sub(asked.elapsed())) => {
+            cancellation.cancel(CancelReason::TimedOut);
+            return Err(eval_status(EvalError::TimedOut));
+        }
+    };
+    let batches = batch_stream(core, Batches::new(series, columns, options.read_row_count_max));
     let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
     Ok(messages.map(|message| message.map_err(Status::from)).boxed())
 }
@@ -72,12 +89,9 @@ fn batch_stream(
     })
 }
 
-fn run(
-    core: &Core,
-    tenant: &TenantId,
-    source: Source,
-    cancellation: &Cancellation,
-) -> Result<SeriesRows, Status> {
+fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<SeriesRows, Status> {
+    let engine = place.engine(&core.engine, None);
+    let cancellation = place.cancellation();
     let snapshot = core.storage.reader(tenant);
     let parse = |promql: &str| {
         mytsdb_promql::parse(promql, &core.parse_options)
@@ -87,13 +101,18 @@ fn run(
         Source::Table { table, range } => return scan(&snapshot, &table, range),
         Source::Instant { promql, time_ms } => {
             let time_ms = time_ms.unwrap_or_else(|| core.now_ms());
-            core.engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
+            engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
         }
         Source::Range { promql, start_ms, end_ms, step_ms } => {
-            core.engine.range(&snapshot, &parse(&promql)?, start_ms, end_ms, step_ms, cancellation)
+            engine.range(&snapshot, &parse(&promql)?, start_ms, end_ms, step_ms, cancellation)
         }
     };
-    rows_of(output.map_err(eval_status)?.value)
+    let QueryOutput { value, memory, .. } = output.map_err(eval_status)?;
+    let rows = rows_of(value)?;
+    // The result counts against the limits until its last row is sent.
+    Ok(Box::new(rows.inspect(move |_| {
+        let _held = &memory;
+    })))
 }
 
 /// A value column has room for numbers only.
@@ -118,20 +137,21 @@ fn rows_of(value: Value) -> Result<SeriesRows, Status> {
         return Err(no_histograms(labels));
     }
     match value {
-        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(Ok))),
+        Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(|series| Ok(series.into())))),
         Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
             Ok(MatrixSeries {
                 labels: sample.labels,
                 timestamps_ms: vec![sample.timestamp_ms],
                 values: vec![sample.value],
                 histograms: Vec::new(),
-            })
+            }
+            .into())
         }))),
         Value::Scalar { timestamp_ms, value } => {
             let labels = LabelSet::empty();
             let (timestamps_ms, values) = (vec![timestamp_ms], vec![value]);
             let row = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
-            Ok(Box::new(std::iter::once(Ok(row))))
+            Ok(Box::new(std::iter::once(Ok(row.into()))))
         }
         Value::String { .. } => {
             Err(Status::invalid_argument("the query gives a string, which has no place in a value column"))
@@ -146,6 +166,14 @@ fn eval_status(error: EvalError) -> Status {
         EvalError::TooManyBytes { .. } => Status::resource_exhausted(error.to_string()),
         EvalError::Read(error) => read_status(&error),
         _ => Status::invalid_argument(error.to_string()),
+    }
+}
+
+fn start_status(error: &StartError) -> Status {
+    match error {
+        StartError::Gate(_) => Status::resource_exhausted(error.to_string()),
+        StartError::Canceled => Status::cancelled(error.to_string()),
+        StartError::TimedOut => Status::deadline_exceeded(error.to_string()),
     }
 }
 
@@ -171,8 +199,10 @@ fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRo
                 "reading native histograms (series {series}) as rows"
             )));
         }
-        let SampleColumns { timestamps_ms, values, .. } = columns;
         let labels = set.labels(index).clone();
-        Ok(MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() })
+        let timestamps_ms = std::mem::take(&mut columns.timestamps_ms);
+        let values = std::mem::take(&mut columns.values);
+        let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
+        Ok(ReadSeries { series, starts: std::mem::take(&mut columns.starts) })
     })))
 }

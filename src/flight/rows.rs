@@ -5,6 +5,8 @@
 //! | long | `labels: Map<Utf8, Utf8>` (with `__name__`), `timestamp: Timestamp(ms, UTC)`, `value: Float64` |
 //! | series | `labels`, `timestamps: List<Timestamp(ms, UTC)>`, `values: List<Float64>` |
 //!
+//! A read of a table that asks for start times has one column more: `start_timestamp: Timestamp(ms, UTC)`, null where none
+//! is known, or `start_timestamps: List<…>` of them.
 //! Both can be put back as they are. Input: an iterator of series. Output: batches with a bounded number of samples.
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use mytsdb_promql::MatrixSeries;
-use mytsdb_storage::model::LabelSet;
+use mytsdb_storage::model::{LabelSet, StartTimes, UNKNOWN_START_MS};
 use serde::Deserialize;
 use tonic::Status;
 
@@ -40,19 +42,39 @@ impl RowLayout {
             Self::Series => "series",
         }
     }
+}
 
+/// The columns of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct RowColumns {
+    /// What a row is.
+    pub(super) layout: RowLayout,
+    /// Whether there is a column of start times.
+    pub(super) has_starts: bool,
+}
+
+impl RowColumns {
     /// The schema of a read.
     pub(super) fn schema(self) -> SchemaRef {
         let (timestamp, value) = (timestamp_type(), DataType::Float64);
-        let columns = match self {
-            Self::Long => [Field::new("timestamp", timestamp, false), Field::new("value", value, false)],
-            Self::Series => [
-                Field::new("timestamps", DataType::new_list(timestamp, false), false),
-                Field::new("values", DataType::new_list(value, false), false),
-            ],
+        let mut columns = vec![Field::new("labels", labels_type(), false)];
+        let starts = match self.layout {
+            RowLayout::Long => {
+                columns.push(Field::new("timestamp", timestamp.clone(), false));
+                columns.push(Field::new("value", value, false));
+                Field::new("start_timestamp", timestamp, true)
+            }
+            RowLayout::Series => {
+                let starts = DataType::new_list(timestamp.clone(), true);
+                columns.push(Field::new("timestamps", DataType::new_list(timestamp, false), false));
+                columns.push(Field::new("values", DataType::new_list(value, false), false));
+                Field::new("start_timestamps", starts, false)
+            }
         };
-        let [times, values] = columns;
-        Arc::new(Schema::new(vec![Field::new("labels", labels_type(), false), times, values]))
+        if self.has_starts {
+            columns.push(starts);
+        }
+        Arc::new(Schema::new(columns))
     }
 }
 
@@ -69,21 +91,36 @@ fn labels_type() -> DataType {
 }
 
 /// The series of a read, in the order in which they are sent.
-pub(super) type SeriesRows = Box<dyn Iterator<Item = Result<MatrixSeries, Status>> + Send>;
+pub(super) type SeriesRows = Box<dyn Iterator<Item = Result<ReadSeries, Status>> + Send>;
+
+/// A series of a read.
+#[derive(Debug, Clone)]
+pub(super) struct ReadSeries {
+    /// Labels and numbers.
+    pub(super) series: MatrixSeries,
+    /// Start times of the numbers; none are known of what a query computed.
+    pub(super) starts: StartTimes,
+}
+
+impl From<MatrixSeries> for ReadSeries {
+    fn from(series: MatrixSeries) -> Self {
+        Self { series, starts: StartTimes::new() }
+    }
+}
 
 /// Cuts series into record batches.
 pub(super) struct Batches {
     series: SeriesRows,
-    layout: RowLayout,
+    columns: RowColumns,
     sample_count_max: usize,
     /// A series of which the first samples have been sent.
-    rest: Option<(MatrixSeries, usize)>,
+    rest: Option<(ReadSeries, usize)>,
 }
 
 impl Batches {
     /// Batches of at most `sample_count_max` samples.
-    pub(super) fn new(series: SeriesRows, layout: RowLayout, sample_count_max: usize) -> Self {
-        Self { series, layout, sample_count_max: sample_count_max.max(1), rest: None }
+    pub(super) fn new(series: SeriesRows, columns: RowColumns, sample_count_max: usize) -> Self {
+        Self { series, columns, sample_count_max: sample_count_max.max(1), rest: None }
     }
 }
 
@@ -102,16 +139,17 @@ impl Iterator for Batches {
                 },
             };
             let free = self.sample_count_max - rows.times.len();
-            let end = series.timestamps_ms.len().min(start + free);
-            rows.push(self.layout, &series, start..end);
-            if end < series.timestamps_ms.len() {
+            let sample_count = series.series.timestamps_ms.len();
+            let end = sample_count.min(start + free);
+            rows.push(self.columns, &series, start..end);
+            if end < sample_count {
                 self.rest = Some((series, end));
             }
         }
         if rows.times.is_empty() {
             return None;
         }
-        let batch = rows.finish(self.layout);
+        let batch = rows.finish(self.columns);
         Some(batch.map_err(|error| Status::internal(format!("cannot build a record batch: {error}"))))
     }
 }
@@ -120,6 +158,7 @@ struct Rows {
     labels: MapBuilder<StringBuilder, StringBuilder>,
     times: Vec<i64>,
     values: Vec<f64>,
+    starts: Vec<Option<i64>>,
     /// Samples per row of the series layout.
     counts: Vec<usize>,
 }
@@ -130,15 +169,21 @@ impl Rows {
             MapFieldNames { entry: "entries".to_owned(), key: "key".to_owned(), value: "value".to_owned() };
         let labels = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new())
             .with_values_field(Field::new("value", DataType::Utf8, false));
-        Self { labels, times: Vec::new(), values: Vec::new(), counts: Vec::new() }
+        Self { labels, times: Vec::new(), values: Vec::new(), starts: Vec::new(), counts: Vec::new() }
     }
 
-    fn push(&mut self, layout: RowLayout, series: &MatrixSeries, samples: std::ops::Range<usize>) {
-        let row_count = if layout == RowLayout::Long { samples.len() } else { 1 };
+    fn push(&mut self, columns: RowColumns, read: &ReadSeries, samples: std::ops::Range<usize>) {
+        let ReadSeries { series, starts } = read;
+        let row_count = if columns.layout == RowLayout::Long { samples.len() } else { 1 };
         for _row in 0..row_count {
             self.push_labels(&series.labels);
         }
         self.counts.push(samples.len());
+        if columns.has_starts {
+            let starts_ms = starts.slice(samples.clone()).each(samples.len());
+            let known = |start_ms: i64| (start_ms != UNKNOWN_START_MS).then_some(start_ms);
+            self.starts.extend(starts_ms.map(known));
+        }
         self.times.extend_from_slice(&series.timestamps_ms[samples.clone()]);
         self.values.extend_from_slice(&series.values[samples]);
     }
@@ -152,41 +197,55 @@ impl Rows {
         let _even = self.labels.append(true);
     }
 
-    fn finish(mut self, layout: RowLayout) -> Result<RecordBatch, ArrowError> {
+    fn finish(mut self, shape: RowColumns) -> Result<RecordBatch, ArrowError> {
         let labels: ArrayRef = Arc::new(self.labels.finish());
         let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(self.times).with_timezone("UTC"));
         let values: ArrayRef = Arc::new(Float64Array::from(self.values));
-        let columns = match layout {
-            RowLayout::Long => vec![labels, times, values],
+        let starts: Option<ArrayRef> = match shape.has_starts {
+            true => Some(Arc::new(TimestampMillisecondArray::from(self.starts).with_timezone("UTC"))),
+            false => None,
+        };
+        let mut columns = vec![labels];
+        match shape.layout {
+            RowLayout::Long => {
+                columns.extend([times, values]);
+                columns.extend(starts);
+            }
             RowLayout::Series => {
                 let offsets = OffsetBuffer::<i32>::from_lengths(self.counts);
-                let list = |items: ArrayRef| -> Result<ArrayRef, ArrowError> {
-                    let item = Arc::new(Field::new_list_field(items.data_type().clone(), false));
+                let list = |items: ArrayRef, is_nullable| -> Result<ArrayRef, ArrowError> {
+                    let item = Arc::new(Field::new_list_field(items.data_type().clone(), is_nullable));
                     Ok(Arc::new(ListArray::try_new(item, offsets.clone(), items, None)?))
                 };
-                vec![labels, list(times)?, list(values)?]
+                columns.extend([list(times, false)?, list(values, false)?]);
+                columns.extend(starts.map(|starts| list(starts, true)).transpose()?);
             }
-        };
-        RecordBatch::try_new(layout.schema(), columns)
+        }
+        RecordBatch::try_new(shape.schema(), columns)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::TimestampMillisecondType;
+
     use super::*;
 
-    fn series(name: &str, count: i64) -> MatrixSeries {
-        MatrixSeries {
+    fn series(name: &str, count: i64) -> ReadSeries {
+        let starts = (0..count).map(|time| if time < 2 { 0 } else { -time }).collect();
+        let series = MatrixSeries {
             labels: LabelSet::from_pairs([("__name__", name)]).unwrap(),
             timestamps_ms: (0..count).collect(),
             values: (0..count).map(|time| time as f64).collect(),
             histograms: Vec::new(),
-        }
+        };
+        ReadSeries { series, starts }
     }
 
     fn rows(layout: RowLayout) -> Vec<(usize, usize)> {
         let source: SeriesRows = Box::new([Ok(series("a", 5)), Ok(series("b", 2))].into_iter());
-        Batches::new(source, layout, 3)
+        Batches::new(source, RowColumns { layout, has_starts: false }, 3)
             .map(|batch| batch.unwrap())
             .map(|batch| (batch.num_rows(), batch.num_columns()))
             .collect()
@@ -204,6 +263,25 @@ mod tests {
 
     #[test]
     fn nothing_found_makes_no_batch() {
-        assert!(Batches::new(Box::new(std::iter::empty()), RowLayout::Long, 3).next().is_none());
+        assert!(Batches::new(Box::new(std::iter::empty()), RowColumns::default(), 3).next().is_none());
+    }
+
+    #[test]
+    fn start_times_are_a_column_if_asked_for_and_null_where_unknown() {
+        for layout in [RowLayout::Long, RowLayout::Series] {
+            let source: SeriesRows = Box::new([Ok(series("a", 5))].into_iter());
+            let found: Vec<Option<i64>> = Batches::new(source, RowColumns { layout, has_starts: true }, 3)
+                .flat_map(|batch| {
+                    let batch = batch.unwrap();
+                    let column = batch.column(3);
+                    let starts = match column.as_list_opt::<i32>() {
+                        Some(lists) => lists.values().clone(),
+                        None => column.clone(),
+                    };
+                    starts.as_primitive::<TimestampMillisecondType>().iter().collect::<Vec<_>>()
+                })
+                .collect();
+            assert_eq!(found, [None, None, Some(-2), Some(-3), Some(-4)], "{layout:?}");
+        }
     }
 }

@@ -63,7 +63,7 @@ pub(super) enum SchemaError {
     },
     /// Field metadata names no role.
     #[error(
-        "column {column:?}: metadata mytsdb.role is {found:?}; allowed is metric, timestamp, value, label or labels"
+        "column {column:?}: metadata mytsdb.role is {found:?}; allowed is metric, timestamp, start_timestamp, value, label or labels"
     )]
     Role {
         /// The column.
@@ -77,6 +77,7 @@ pub(super) enum SchemaError {
 enum Role {
     Metric,
     Timestamp,
+    StartTimestamp,
     Value,
     Label,
     Labels,
@@ -93,6 +94,8 @@ pub(super) struct Layout {
     pub(super) labels_map: Option<usize>,
     /// Sample times.
     pub(super) timestamp: usize,
+    /// When counting began.
+    pub(super) start_timestamp: Option<usize>,
     /// Sample values.
     pub(super) value: usize,
     /// The metric that the table stands for.
@@ -118,11 +121,15 @@ impl Layout {
             return Err(missing(schema, "metric", TEXT_TYPES));
         }
         let is_series = check_samples(schema.field(timestamp), schema.field(value))?;
+        if let Some(start_timestamp) = found.start_timestamp {
+            check_starts(schema.field(start_timestamp), is_series)?;
+        }
         Ok(Self {
             is_series,
             text_columns: found.text_columns,
             labels_map: found.labels_map,
             timestamp,
+            start_timestamp: found.start_timestamp,
             value,
             metric,
         })
@@ -133,6 +140,7 @@ impl Layout {
 struct Found {
     metric: Option<usize>,
     timestamp: Option<usize>,
+    start_timestamp: Option<usize>,
     value: Option<usize>,
     labels_map: Option<usize>,
     text_columns: Vec<(String, usize)>,
@@ -149,6 +157,7 @@ impl Found {
         let (slot, word) = match role {
             Role::Metric => (&mut self.metric, "metric"),
             Role::Timestamp => (&mut self.timestamp, "timestamp"),
+            Role::StartTimestamp => (&mut self.start_timestamp, "start timestamp"),
             Role::Value => (&mut self.value, "value"),
             Role::Labels => (&mut self.labels_map, "labels map"),
             Role::Label => {
@@ -174,7 +183,7 @@ impl Found {
                 let allowed = format!("Map of text to text (text: {TEXT_TYPES})");
                 require(columns::is_text_map(field.data_type()), field, "labels map", &allowed)
             }
-            Role::Timestamp | Role::Value | Role::Label => Ok(()),
+            Role::Timestamp | Role::StartTimestamp | Role::Value | Role::Label => Ok(()),
         }
     }
 }
@@ -205,6 +214,7 @@ fn role_of(field: &Field, table: &Table) -> Result<Role, SchemaError> {
         return match word.as_str() {
             "metric" => Ok(Role::Metric),
             "timestamp" => Ok(Role::Timestamp),
+            "start_timestamp" => Ok(Role::StartTimestamp),
             "value" => Ok(Role::Value),
             "label" => Ok(Role::Label),
             "labels" => Ok(Role::Labels),
@@ -220,6 +230,10 @@ fn role_of(field: &Field, table: &Table) -> Result<Role, SchemaError> {
     Ok(match field.name().as_str() {
         "metric" | "__name__" if *table == Table::Samples => Role::Metric,
         "timestamp" | "timestamps" => Role::Timestamp,
+        // As text the name is a label like any other.
+        "start_timestamp" | "start_timestamps" if !columns::is_text(field.data_type()) => {
+            Role::StartTimestamp
+        }
         "value" | "values" => Role::Value,
         "labels" if matches!(field.data_type(), DataType::Map(..)) => Role::Labels,
         _ => Role::Label,
@@ -244,6 +258,17 @@ fn check_samples(timestamp: &Field, value: &Field) -> Result<bool, SchemaError> 
     require(is_time, timestamp, "timestamp", columns::TIMESTAMP_TYPES)?;
     require(values.is_some_and(columns::is_value), value, "value", columns::VALUE_TYPES)?;
     Ok(is_series)
+}
+
+/// Checks the type of start times: one for each sample; in the series layout also one for the whole row.
+fn check_starts(field: &Field, is_series: bool) -> Result<(), SchemaError> {
+    let kind = field.data_type();
+    let item = if is_series { columns::list_item(kind).unwrap_or(kind) } else { kind };
+    let allowed = match is_series {
+        true => format!("{}, or a List or LargeList of them", columns::TIMESTAMP_TYPES),
+        false => columns::TIMESTAMP_TYPES.to_owned(),
+    };
+    require(columns::is_timestamp(item), field, "start timestamp", &allowed)
 }
 
 #[cfg(test)]
@@ -332,6 +357,26 @@ mod tests {
         assert!(detect(fields(list(DataType::Float64))).unwrap().is_series);
         let error = detect(fields(DataType::Float64)).unwrap_err().to_string();
         assert!(error.contains("\"values\" has type Float64"), "{error}");
+    }
+
+    #[test]
+    fn start_times_are_found_by_name_and_as_text_are_a_label() {
+        let fields = |kind| {
+            vec![
+                ("metric", DataType::Utf8),
+                ("start_timestamp", kind),
+                ("timestamp", time()),
+                ("value", DataType::Float64),
+            ]
+        };
+        assert_eq!(detect(fields(time())).unwrap().start_timestamp, Some(1));
+        let label = detect(fields(DataType::Utf8)).unwrap();
+        assert_eq!((label.start_timestamp, label.text_columns.len()), (None, 2));
+        let error = detect(fields(DataType::new_list(time(), true))).unwrap_err().to_string();
+        assert!(
+            error.contains("\"start_timestamp\" has type List") && error.contains("Timestamp(s"),
+            "{error}"
+        );
     }
 
     #[test]

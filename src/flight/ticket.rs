@@ -8,7 +8,8 @@
 //! | `{"promql":"…","start":…,"end":…,"step":…}` | a range query; without `start`, `end`: an instant query at `time` or now |
 //! | `{"table":"samples","start":…,"end":…}` | all samples of a table in a half-open range |
 //!
-//! Times are seconds since the Unix epoch as a number, or RFC 3339; `step` is seconds or `15s`. Reads take `"layout"`: `"long"` (default) or `"series"`.
+//! Times are seconds since the Unix epoch as a number, or RFC 3339; `step` is seconds or `15s`. Reads take
+//! `"layout"`: `"long"` (default) or `"series"`; those of a table `"start_timestamps"`: whether there is a column of them.
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow_flight::FlightDescriptor;
@@ -17,7 +18,7 @@ use mytsdb_storage::model::TimeRange;
 use serde::Deserialize;
 use tonic::Status;
 
-use super::rows::RowLayout;
+use super::rows::{RowColumns, RowLayout};
 use super::schema::Table;
 use crate::units::parse_duration_ms;
 
@@ -31,8 +32,8 @@ const STEP_COUNT_MAX: i64 = 1_000_000;
 pub(super) struct Query {
     /// Where the rows come from.
     pub(super) source: Source,
-    /// What a row is.
-    pub(super) layout: RowLayout,
+    /// What a row is, and which columns it has.
+    pub(super) columns: RowColumns,
 }
 
 /// Where the rows of a read come from.
@@ -65,6 +66,22 @@ pub(super) enum Source {
     },
 }
 
+impl Source {
+    /// The text of the query and its first and last time and step, for lists and logs.
+    pub(super) fn describe(&self, now_ms: i64) -> (String, (i64, i64, i64)) {
+        match self {
+            Self::Instant { promql, time_ms } => {
+                let time_ms = time_ms.unwrap_or(now_ms);
+                (promql.clone(), (time_ms, time_ms, 0))
+            }
+            Self::Range { promql, start_ms, end_ms, step_ms } => {
+                (promql.clone(), (*start_ms, *end_ms, *step_ms))
+            }
+            Self::Table { table, range } => (format!("{table:?}"), (range.start_ms, range.end_ms, 0)),
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Command {
@@ -76,6 +93,7 @@ struct Command {
     time: Option<Time>,
     step: Option<Time>,
     layout: Option<RowLayout>,
+    start_timestamps: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,13 +155,17 @@ pub(super) fn descriptor_query(descriptor: &FlightDescriptor) -> Result<Query, S
         return query(&descriptor.cmd);
     }
     let table = path_table(&descriptor.path)?;
-    Ok(Query { source: Source::Table { table, range: TimeRange::ALL }, layout: RowLayout::Long })
+    Ok(Query { source: Source::Table { table, range: TimeRange::ALL }, columns: RowColumns::default() })
 }
 
 /// The read that a ticket stands for.
 pub(super) fn query(ticket: &[u8]) -> Result<Query, Status> {
     let command = parse_command(ticket)?;
-    let layout = command.layout.unwrap_or_default();
+    let has_starts = command.start_timestamps.unwrap_or(false);
+    if has_starts && command.promql.is_some() {
+        return Err(invalid("start_timestamps can be had of a table, not of a promql query"));
+    }
+    let columns = RowColumns { layout: command.layout.unwrap_or_default(), has_starts };
     let source = match (command.promql, command.table) {
         (Some(promql), None) => {
             promql_source(promql, command.time, command.start, command.end, command.step)?
@@ -157,7 +179,7 @@ pub(super) fn query(ticket: &[u8]) -> Result<Query, Status> {
         },
         _ => return Err(invalid("a ticket holds either promql or table")),
     };
-    Ok(Query { source, layout })
+    Ok(Query { source, columns })
 }
 
 fn promql_source(
@@ -239,14 +261,16 @@ mod tests {
         let ticket = br#"{"promql":"up","start":1.5,"end":"1970-01-01T00:01:00Z","step":"15s"}"#;
         let expected =
             Source::Range { promql: "up".to_owned(), start_ms: 1_500, end_ms: 60_000, step_ms: 15_000 };
-        assert_eq!(query(ticket).unwrap(), Query { source: expected, layout: RowLayout::Long });
+        assert_eq!(query(ticket).unwrap(), Query { source: expected, columns: RowColumns::default() });
     }
 
     #[test]
     fn a_ticket_without_a_range_is_an_instant_query() {
         let now = query(br#"{"promql":"up","layout":"series"}"#).unwrap();
         assert_eq!(now.source, Source::Instant { promql: "up".to_owned(), time_ms: None });
-        assert_eq!(now.layout, RowLayout::Series);
+        assert_eq!(now.columns, RowColumns { layout: RowLayout::Series, has_starts: false });
+        let table = query(br#"{"table":"up","start_timestamps":true}"#).unwrap();
+        assert_eq!(table.columns, RowColumns { layout: RowLayout::Long, has_starts: true });
         let then = query(br#"{"promql":"up","time":2}"#).unwrap();
         assert_eq!(then.source, Source::Instant { promql: "up".to_owned(), time_ms: Some(2_000) });
     }
@@ -257,6 +281,7 @@ mod tests {
             ("nonsense", "JSON"),
             (r#"{"sql":"SELECT 1"}"#, "sql"),
             ("{}", "either promql or table"),
+            (r#"{"promql":"up","start_timestamps":true}"#, "of a table"),
             (r#"{"promql":"up","start":1}"#, "start, end and step"),
             (r#"{"promql":"up","start":2,"end":1,"step":1}"#, "end lies before start"),
             (r#"{"promql":"up","start":1,"end":2,"step":0}"#, "at least 0.001"),

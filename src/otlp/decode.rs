@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use mytsdb_storage::model::{LabelSet, MetricKind, MetricMetadata, TenantId, stale_nan};
+use mytsdb_storage::model::{
+    LabelSet, MetricKind, MetricMetadata, StartTimes, TenantId, UNKNOWN_START_MS, stale_nan,
+};
 use mytsdb_storage::{LabelSource, Storage};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -60,6 +62,8 @@ pub(super) struct Decoded<'a> {
     pub(super) sample_ends: Vec<usize>,
     pub(super) timestamps_ms: Vec<i64>,
     pub(super) values: Vec<f64>,
+    /// When counting began: of what counts, not of gauges and quantiles.
+    pub(super) starts: StartTimes,
     /// Metadata with its digest; what `is_known` knows is left out.
     pub(super) metadata: Vec<(u128, MetricMetadata)>,
     /// Points in the request.
@@ -96,6 +100,11 @@ enum Part {
 }
 
 impl Part {
+    /// Whether the value was counted up from a start.
+    fn is_counted(self) -> bool {
+        !matches!(self, Self::Gauge | Self::Quantile(_) | Self::TargetInfo)
+    }
+
     fn code(self) -> (u8, u64) {
         match self {
             Self::Counter => (0, 0),
@@ -157,6 +166,7 @@ pub(super) fn decode<'a>(
             sample_ends: Vec::new(),
             timestamps_ms: Vec::new(),
             values: Vec::new(),
+            starts: StartTimes::new(),
             metadata: Vec::new(),
             point_count: 0,
             refused: Refused::default(),
@@ -200,6 +210,8 @@ struct Decoder<'a, 's, F> {
 struct Point<'a> {
     digest: u128,
     time_ms: i64,
+    /// [`UNKNOWN_START_MS`] if the sender did not say.
+    start_ms: i64,
     is_stale: bool,
     attributes: &'a [KeyValue],
 }
@@ -287,14 +299,20 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
         &mut self,
         metric_digest: u128,
         attributes: &'a [KeyValue],
-        time_ns: u64,
+        (start_ns, time_ns): (u64, u64),
         flags: u32,
     ) -> Point<'a> {
         let digest = self.digest(|scratch| {
             scratch.extend_from_slice(&metric_digest.to_le_bytes());
             push_attributes(scratch, attributes);
         });
-        Point { digest, time_ms: time_ms(time_ns), is_stale: flags & NO_RECORDED_VALUE != 0, attributes }
+        Point {
+            digest,
+            time_ms: time_ms(time_ns),
+            start_ms: time_ms(start_ns),
+            is_stale: flags & NO_RECORDED_VALUE != 0,
+            attributes,
+        }
     }
 
     fn push(&mut self, point: &Point<'a>, part: Part, value: f64) {
@@ -304,6 +322,8 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
         bytes[16] = code;
         bytes[17..].copy_from_slice(&number.to_le_bytes());
         self.out.keys.push(self.storage.series_key(&bytes));
+        let start_ms = if part.is_counted() { point.start_ms } else { UNKNOWN_START_MS };
+        self.out.starts.push(self.out.values.len(), start_ms);
         self.out.timestamps_ms.push(point.time_ms);
         self.out.values.push(if point.is_stale { stale_nan() } else { value });
         self.out.sample_ends.push(self.out.values.len());
@@ -335,7 +355,12 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
                 return;
             }
         };
-        let at = self.point(metric_digest, &point.attributes, point.time_unix_nano, point.flags);
+        let at = self.point(
+            metric_digest,
+            &point.attributes,
+            (point.start_time_unix_nano, point.time_unix_nano),
+            point.flags,
+        );
         self.push(&at, part, value);
     }
 
@@ -358,7 +383,12 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
             return;
         }
         let first_series = self.out.origins.len();
-        let at = self.point(metric_digest, &point.attributes, point.time_unix_nano, point.flags);
+        let at = self.point(
+            metric_digest,
+            &point.attributes,
+            (point.start_time_unix_nano, point.time_unix_nano),
+            point.flags,
+        );
         if let Some(sum) = point.sum {
             self.push(&at, Part::Sum, sum);
         }
@@ -377,7 +407,12 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
 
     fn take_summary(&mut self, metric_digest: u128, point: &'a SummaryDataPoint) {
         let first_series = self.out.origins.len();
-        let at = self.point(metric_digest, &point.attributes, point.time_unix_nano, point.flags);
+        let at = self.point(
+            metric_digest,
+            &point.attributes,
+            (point.start_time_unix_nano, point.time_unix_nano),
+            point.flags,
+        );
         self.push(&at, Part::Sum, point.sum);
         self.push(&at, Part::Count, point.count as f64);
         for quantile in &point.quantile_values {
@@ -407,6 +442,7 @@ impl<'a, F: Fn(u128) -> bool> Decoder<'a, '_, F> {
         });
         let step_ms = (self.out.options.lookback_ms / 2).max(1);
         let span_ms = step_ms.saturating_mul(TARGET_INFO_SAMPLE_COUNT_MAX as i64);
+        self.out.starts.push(self.out.values.len(), UNKNOWN_START_MS);
         let mut time_ms = first_ms.max(last_ms.saturating_sub(span_ms));
         while time_ms < last_ms {
             self.out.timestamps_ms.push(time_ms);

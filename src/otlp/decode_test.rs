@@ -25,10 +25,17 @@ const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 const DELTA: i32 = AggregationTemporality::Delta as i32;
 
 type Stored = BTreeMap<String, Vec<(i64, u64)>>;
+/// When counting began, of the first sample of each series; 0 = nobody said.
+type Starts = BTreeMap<String, i64>;
 type Reply = Result<ExportMetricsServiceResponse, Status>;
 
 /// Writes the request twice (new series, then known ones); returns what is stored and the second reply.
 fn export(request: &ExportMetricsServiceRequest) -> (Stored, Reply) {
+    let (stored, _, reply) = export_with_starts(request);
+    (stored, reply)
+}
+
+fn export_with_starts(request: &ExportMetricsServiceRequest) -> (Stored, Starts, Reply) {
     let dir = tempfile::tempdir().unwrap();
     let storage = Storage::open(StorageOptions::new(dir.path()), NOW_MS).unwrap();
     let tenant = TenantId::anonymous();
@@ -40,7 +47,7 @@ fn export(request: &ExportMetricsServiceRequest) -> (Stored, Reply) {
             sample_ends: &decoded.sample_ends,
             timestamps_ms: &decoded.timestamps_ms,
             values: &decoded.values,
-            starts: &[],
+            starts: decoded.starts.runs(),
             labels: &decoded,
             histograms: &[],
             exemplars: &[],
@@ -53,13 +60,16 @@ fn export(request: &ExportMetricsServiceRequest) -> (Stored, Reply) {
     let reply = write();
     let set = storage.reader(&tenant).select(&[], TimeRange::ALL).unwrap();
     let mut samples = SampleColumns::default();
+    let mut starts = Starts::new();
     let read = |index| {
         set.read(index, TimeRange::ALL, &mut samples).unwrap();
+        starts.insert(set.labels(index).to_string(), samples.starts.at(0));
         let pairs = samples.timestamps_ms.iter().zip(&samples.values);
         let samples = pairs.map(|(time, value)| (time - NOW_MS, value.to_bits())).collect();
         (set.labels(index).to_string(), samples)
     };
-    ((0..set.len()).map(read).collect(), reply)
+    let stored = (0..set.len()).map(read).collect();
+    (stored, starts, reply)
 }
 
 fn text(key: &str, text: &str) -> KeyValue {
@@ -112,6 +122,44 @@ fn histogram(points: Vec<HistogramDataPoint>) -> Data {
 
 fn values(stored: &Stored) -> BTreeMap<&str, f64> {
     stored.iter().map(|(labels, samples)| (labels.as_str(), f64::from_bits(samples[0].1))).collect()
+}
+
+#[test]
+fn start_times_of_what_counts_are_kept_and_those_of_gauges_are_not() {
+    let start_ns = NOW_NS - 3_600_000_000_000 + 1;
+    let started = NumberDataPoint { start_time_unix_nano: start_ns, ..number(5.0) };
+    let buckets = HistogramDataPoint { start_time_unix_nano: start_ns, ..histogram_point(&[1, 2], &[0.5]) };
+    let quantiles = SummaryDataPoint {
+        start_time_unix_nano: start_ns,
+        time_unix_nano: NOW_NS,
+        quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 1.0 }],
+        ..SummaryDataPoint::default()
+    };
+    let (_, starts, reply) = export_with_starts(&request(
+        vec![text("service.name", "api"), text("host.name", "a")],
+        vec![
+            metric("a", "", gauge(vec![started.clone()])),
+            metric("b", "", sum(vec![number(5.0)], CUMULATIVE, true)),
+            metric("c", "", sum(vec![started.clone()], CUMULATIVE, true)),
+            metric("d", "", sum(vec![started], CUMULATIVE, false)),
+            metric("e", "", histogram(vec![buckets])),
+            metric("f", "", Data::Summary(Summary { data_points: vec![quantiles] })),
+        ],
+    ));
+    assert_eq!(reply.unwrap(), ExportMetricsServiceResponse::default());
+    let found = |name: &str| -> Vec<i64> {
+        let named = format!("{{__name__=\"{name}\"");
+        let of_name = starts.iter().filter(|(labels, _)| labels.starts_with(&named));
+        of_name.map(|(_, start_ms)| *start_ms).collect()
+    };
+    let start_ms = NOW_MS - 3_600_000;
+    for name in ["a", "b_total", "f", "target_info"] {
+        assert_eq!(found(name), [0], "{name}");
+    }
+    for name in ["c_total", "d", "e_sum", "e_count", "f_sum", "f_count"] {
+        assert_eq!(found(name), [start_ms], "{name} of {starts:?}");
+    }
+    assert_eq!(found("e_bucket"), [start_ms; 2]);
 }
 
 #[test]

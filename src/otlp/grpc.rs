@@ -110,7 +110,7 @@ fn ingest(
         sample_ends: &decoded.sample_ends,
         timestamps_ms: &decoded.timestamps_ms,
         values: &decoded.values,
-        starts: &[],
+        starts: decoded.starts.runs(),
         labels: &decoded,
         histograms: &[],
         exemplars: &[],

@@ -208,6 +208,47 @@ async fn series_put_compressed_are_read_back_in_both_layouts_and_can_be_put_agai
 }
 
 #[tokio::test]
+async fn start_times_are_given_back_in_both_layouts_and_can_be_put_again() {
+    let server = start().await;
+    let mut client = client(&server.running).await;
+    let now = now_ms();
+    let starts = [Some(now - 900), Some(now - 900), None, Some(now - 30)];
+    let start_column = TimestampMillisecondArray::from_iter(starts).with_timezone("UTC");
+    let rows = batch(vec![
+        ("metric", Arc::new(StringArray::from(vec!["a_total", "b_total", "a_total", "b_total"])) as ArrayRef),
+        ("timestamp", times(&[now - 20, now - 20, now - 10, now - 10])),
+        ("value", Arc::new(Float64Array::from(vec![1.0, 2.0, 3.0, 4.0]))),
+        ("start_timestamp", Arc::new(start_column)),
+    ]);
+    put(&mut client, path("samples"), vec![rows]).await.unwrap();
+    let starts_of = |tenant: &str| -> Vec<(String, Vec<i64>)> {
+        let reader = server.running.core().storage.reader(&TenantId::new(tenant).unwrap());
+        let set = reader.select(&[], TimeRange::ALL).unwrap();
+        let mut samples = SampleColumns::default();
+        let read = |index| {
+            set.read(index, TimeRange::ALL, &mut samples).unwrap();
+            let starts_ms = samples.starts.up_to(samples.len()).each(samples.len());
+            (set.labels(index).to_string(), starts_ms.collect())
+        };
+        (0..set.len()).map(read).collect()
+    };
+    let expected = [
+        (r#"{__name__="a_total"}"#.to_owned(), vec![now - 900, 0]),
+        (r#"{__name__="b_total"}"#.to_owned(), vec![now - 900, now - 30]),
+    ];
+    assert_eq!(starts_of("anonymous"), expected);
+    for layout in ["long", "series"] {
+        let ticket = serde_json::json!({"table": "samples", "layout": layout, "start_timestamps": true});
+        client.metadata_mut().clear();
+        let back = get(&mut client, ticket).await.unwrap().unwrap();
+        client.add_header("x-scope-orgid", layout).unwrap();
+        put(&mut client, path("samples"), vec![back]).await.unwrap();
+        assert_eq!(starts_of(layout), expected, "{layout}");
+        assert_eq!(stored(&server.running, layout), stored(&server.running, "anonymous"));
+    }
+}
+
+#[tokio::test]
 async fn dictionaries_that_grow_by_deltas_are_followed() {
     let server = start().await;
     let mut client = client(&server.running).await;

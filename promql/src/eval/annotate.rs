@@ -55,6 +55,12 @@ impl Remarks<'_> {
         self.ctx.warn(self.span, format!("conflicting counter resets during histogram {operation}"));
     }
 
+    /// A sample began in the middle of what the sample before it counted.
+    pub(crate) fn overlapping_starts(&self) {
+        let text = "sample has start time that overlaps with previous sample timestamp for metric";
+        self.ctx.warn(self.span, format!("{text} {}", self.name()));
+    }
+
     /// A function of numbers found histograms among them.
     pub(crate) fn ignored_in_range(&self) {
         let text = format!(

@@ -6,8 +6,9 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
 use super::cells::{HistogramRow, Row, histogram_at, histogram_bytes};
-use super::context::{Context, Reservation, execution};
+use super::context::{Context, execution};
 use super::labels::without_metadata;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::histogram::FloatHistogram;
 use crate::kernel::{ABSENT, is_absent, is_histogram};
@@ -184,6 +185,11 @@ impl Block {
     #[inline]
     pub(crate) fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
+    }
+
+    /// Bytes of all histograms, about; results share them with the block.
+    pub(crate) fn histogram_bytes(&self) -> usize {
+        self.histograms.iter().map(|row| histogram_bytes(row)).sum()
     }
 
     /// The values of one series with the histograms among them.

@@ -5,7 +5,7 @@ use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp};
 use super::block::{Block, Operand, Scalars};
 use super::context::{Context, execution};
 use super::rows::Rows;
-use super::selector::{Wanted, instant_rows};
+use super::selector::{Wanted, instant_rows, presence_rows};
 use super::{classic_histogram, eval, info, label_functions, native_histogram, range_call, sort};
 use crate::engine::EvalError;
 use crate::grid::StepGrid;
@@ -108,8 +108,7 @@ pub(crate) fn call(call: &Call<'_>) -> Result<Operand, EvalError> {
             call.map(call.vector(0)?, |value, step| math::round(value, 1.0 / nearest.at(step)))
         }
         "timestamp" => timestamp(call),
-        // Samples carry no start time yet, so none is known.
-        "start_timestamp" => call.map_all(call.vector(0)?, |_, _| 0.0),
+        "start_timestamp" => start_timestamp(call),
         "absent" => absent(call),
         "sort" | "sort_desc" | "sort_by_label" | "sort_by_label_desc" => {
             sort::sort(call).map(Operand::Vector)
@@ -221,17 +220,34 @@ fn timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
     call.map_all(call.vector(0)?, |_, step| call.grid.time_ms(step) as f64 / 1000.0)
 }
 
+/// The start times of a selector's samples, 0 where they are unknown; of anything else nothing is known.
+fn start_timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
+    let arg = call.arg(0)?;
+    match &arg.kind {
+        ExprKind::VectorSelector(selector) if call.ctx.options.use_start_timestamps => {
+            let rows: Rows<'_> = instant_rows(call.ctx, selector, arg.span, call.grid, Wanted::StartTime)?;
+            let mut block = rows.into_block(call.ctx)?;
+            block.drop_metadata(call.ctx)?;
+            Ok(Operand::Vector(block))
+        }
+        _ => {
+            drop(call.vector(0)?);
+            Ok(Operand::Vector(Block::empty(call.grid.count)))
+        }
+    }
+}
+
 fn absent(call: &Call<'_>) -> Result<Operand, EvalError> {
-    let block = call.vector(0)?;
+    let rows = presence_rows(call.ctx, call.arg(0)?, call.grid)?;
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
     let mut values = vec![1.0; call.grid.count];
-    for (_, row) in block.rows() {
-        for (value, found) in values.iter_mut().zip(row) {
+    rows.visit(call.ctx, 0..rows.len(), |_, row| {
+        for (value, found) in values.iter_mut().zip(row.values) {
             if !is_absent(*found) {
                 *value = ABSENT;
             }
         }
-    }
+    })?;
     let mut result = Block::one(call.ctx, labels_for_absent(call.arg(0)?), values)?;
     result.retain_present();
     Ok(Operand::Vector(result))

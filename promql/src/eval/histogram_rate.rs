@@ -10,11 +10,14 @@ use mytsdb_storage::model::ResetHint;
 use super::annotate::Remarks;
 use crate::histogram::{FloatHistogram, IncompatibleSchemas};
 use crate::kernel::rate::RateKind;
+use crate::kernel::start_times;
 
 /// The histograms of one window with their times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HistogramWindow<'a> {
     pub(crate) times_ms: &'a [i64],
+    /// Start time of each, 0 where it is unknown; empty if none is known or wanted.
+    pub(crate) starts_ms: &'a [i64],
     pub(crate) histograms: &'a [Arc<FloatHistogram>],
     /// Beginning of the window (exclusive).
     pub(crate) start_ms: i64,
@@ -60,21 +63,24 @@ fn is_gauge(histogram: &FloatHistogram) -> bool {
 
 /// Difference of the last and first histogram, resets added up.
 fn difference(
-    histograms: &[Arc<FloatHistogram>],
+    window: HistogramWindow<'_>,
     is_counter: bool,
     remarks: &Remarks<'_>,
 ) -> Option<FloatHistogram> {
+    let histograms = window.histograms;
     let (first, last) = (histograms.first()?, histograms.last()?);
     if is_counter && histograms.iter().any(|histogram| is_gauge(histogram)) {
         remarks.not_a_counter();
     }
     // After a reset right at the beginning the first sample does not matter, nor do its buckets.
     let emptied = match histograms.get(1) {
-        Some(second) if is_counter && second.is_reset_after(first) => Some(FloatHistogram {
-            schema: second.schema,
-            custom_bounds: Arc::clone(&second.custom_bounds),
-            ..FloatHistogram::default()
-        }),
+        Some(second) if is_counter && (window.is_restarted(1) || second.is_reset_after(first)) => {
+            Some(FloatHistogram {
+                schema: second.schema,
+                custom_bounds: Arc::clone(&second.custom_bounds),
+                ..FloatHistogram::default()
+            })
+        }
         _ => None,
     };
     let first = emptied.as_ref().unwrap_or(first);
@@ -94,9 +100,12 @@ fn difference(
     let mut result = last.reduced_to(coarsest.min(first.schema));
     subtract(&mut result, first, remarks)?;
     if is_counter {
+        if window.has_overlap() {
+            remarks.overlapping_starts();
+        }
         let mut previous = first;
-        for histogram in &histograms[1..] {
-            if histogram.is_reset_after(previous) {
+        for (index, histogram) in histograms.iter().enumerate().skip(1) {
+            if window.is_restarted(index) || histogram.is_reset_after(previous) {
                 add(&mut result, previous, remarks)?;
             }
             previous = histogram;
@@ -107,17 +116,43 @@ fn difference(
     Some(finished(result))
 }
 
-/// `rate`, `increase`, `delta` of a window with at least two histograms.
+/// `rate` and `increase` of a window whose first histogram counts from `zero_ms` on, which is inside of it.
+fn from_zero(
+    window: HistogramWindow<'_>,
+    zero_ms: i64,
+    kind: RateKind,
+    remarks: &Remarks<'_>,
+) -> Option<FloatHistogram> {
+    let (first, count) = (window.histograms.first()?, window.histograms.len());
+    let mut result = FloatHistogram::clone(first);
+    if count > 1 {
+        result = difference(window, kind.is_counter, remarks)?;
+        add(&mut result, first, remarks)?;
+    }
+    let edges = (window.times_ms[0], window.times_ms[count - 1]);
+    let mut factor = start_times::factor_from_zero(zero_ms, edges, count, window.end_ms);
+    if kind.is_rate {
+        factor /= (window.end_ms - window.start_ms) as f64 / 1000.0;
+    }
+    result.multiply(factor);
+    Some(result)
+}
+
+/// `rate`, `increase`, `delta` of a window: of at least two histograms, or one with a start time inside of the window.
 pub(crate) fn extrapolated(
     window: HistogramWindow<'_>,
     kind: RateKind,
     remarks: &Remarks<'_>,
 ) -> Option<FloatHistogram> {
     let count = window.histograms.len();
+    let zero_ms = if kind.is_counter { window.zero_ms() } else { None };
+    if let Some(zero_ms) = zero_ms {
+        return from_zero(window, zero_ms, kind, remarks);
+    }
     if count < 2 {
         return None;
     }
-    let mut result = difference(window.histograms, kind.is_counter, remarks)?;
+    let mut result = difference(window, kind.is_counter, remarks)?;
     let (first_ms, last_ms) = (window.times_ms[0], window.times_ms[count - 1]);
     let sampled = (last_ms - first_ms) as f64 / 1000.0;
     let mut to_start = (first_ms - window.start_ms) as f64 / 1000.0;
@@ -146,11 +181,12 @@ pub(crate) fn extrapolated(
     Some(result)
 }
 
-/// `irate` and `idelta` of two histograms.
+/// `irate` and `idelta` of two histograms; `is_restarted`: a start time says that the counter began anew between them.
 pub(crate) fn instant(
     previous: (i64, &Arc<FloatHistogram>),
     last: (i64, &Arc<FloatHistogram>),
     is_rate: bool,
+    is_restarted: bool,
     remarks: &Remarks<'_>,
 ) -> Option<FloatHistogram> {
     let mut result = FloatHistogram::clone(last.1);
@@ -161,7 +197,7 @@ pub(crate) fn instant(
     if !is_rate && !are_gauges {
         remarks.not_a_gauge();
     }
-    if !is_rate || !last.1.is_reset_after(previous.1) {
+    if !is_rate || !(is_restarted || last.1.is_reset_after(previous.1)) {
         subtract(&mut result, previous.1, remarks)?;
     }
     let mut result = finished(result);
@@ -196,6 +232,26 @@ pub(crate) fn interpolate(
 }
 
 impl HistogramWindow<'_> {
+    fn started(&self, index: usize) -> start_times::Started {
+        (self.starts_ms.get(index).copied().unwrap_or(0), self.times_ms[index])
+    }
+
+    /// Whether a start time says that the counter began anew before the histogram at `index`, which is not the first.
+    fn is_restarted(&self, index: usize) -> bool {
+        !self.starts_ms.is_empty() && start_times::is_reset(self.started(index - 1), self.started(index))
+    }
+
+    /// Whether a histogram began in the middle of what the one before it counted.
+    fn has_overlap(&self) -> bool {
+        (1..self.starts_ms.len())
+            .any(|index| start_times::is_overlap(self.started(index - 1), self.starts_ms[index]))
+    }
+
+    /// When the first histogram counted from zero, if that was inside of the window.
+    fn zero_ms(&self) -> Option<i64> {
+        (!self.histograms.is_empty()).then(|| start_times::zero_ms(self.started(0), self.start_ms)).flatten()
+    }
+
     fn sample(&self, index: usize) -> (i64, &Arc<FloatHistogram>) {
         (self.times_ms[index], &self.histograms[index])
     }

@@ -13,12 +13,12 @@ use super::annotate::Remarks;
 use super::cells::{Cell, RowWriter};
 use super::context::Context;
 use super::histogram_rate::{self, HistogramWindow};
-use super::rows::{MixedKernel, RowKernel};
+use super::rows::{MixedKernel, RowKernel, StartedKernel};
 use super::samples::MixedSamples;
 use crate::grid::WindowGrid;
 use crate::histogram::{FloatHistogram, HistogramSum, IncompatibleSchemas};
 use crate::kernel::rate::{Extended, RateKind};
-use crate::kernel::{ABSENT, Samples, Scratch, is_absent, over_time};
+use crate::kernel::{ABSENT, Samples, Scratch, is_absent, over_time, start_times};
 use crate::parse::ast::Span;
 
 /// Steps between two looks at the cancellation.
@@ -77,7 +77,11 @@ struct SplitSamples<'a> {
     all: MixedSamples<'a>,
     float_times_ms: Vec<i64>,
     floats: Vec<f64>,
+    /// Empty if no start time is known or wanted.
+    float_starts_ms: Vec<i64>,
     histogram_times_ms: Vec<i64>,
+    /// Empty if no start time is known or wanted.
+    histogram_starts_ms: Vec<i64>,
     histograms: Vec<Arc<FloatHistogram>>,
     /// Histograms before each position.
     histograms_before: Vec<u32>,
@@ -89,6 +93,8 @@ impl<'a> SplitSamples<'a> {
             all,
             float_times_ms: Vec::new(),
             floats: Vec::new(),
+            float_starts_ms: Vec::new(),
+            histogram_starts_ms: Vec::new(),
             histogram_times_ms: Vec::new(),
             histograms: Vec::new(),
             histograms_before: Vec::with_capacity(all.times_ms.len() + 1),
@@ -98,16 +104,27 @@ impl<'a> SplitSamples<'a> {
             match all.cell(position) {
                 Cell::Histogram(histogram) => {
                     split.histogram_times_ms.push(*time_ms);
+                    split.histogram_starts_ms.extend(all.starts_ms.get(position));
                     split.histograms.push(histogram);
                 }
                 Cell::Float(_) | Cell::Absent => {
                     split.float_times_ms.push(*time_ms);
+                    split.float_starts_ms.extend(all.starts_ms.get(position));
                     split.floats.push(all.values[position]);
                 }
             }
         }
         split.histograms_before.push(split.histograms.len() as u32);
         split
+    }
+
+    /// Whether a start time says that the counter began anew before the sample at `position`, which is not the first.
+    fn is_restarted(&self, position: usize) -> bool {
+        let started = |position: usize| {
+            let start_ms = self.all.starts_ms.get(position).copied().unwrap_or(0);
+            (start_ms, self.all.times_ms[position])
+        };
+        start_times::is_reset(started(position - 1), started(position))
     }
 
     /// The positions `low..high` of all samples as positions of histograms.
@@ -145,6 +162,25 @@ struct MixedFunction<'a> {
     names: Vec<LabelSet>,
 }
 
+/// The kernels of a function for numbers.
+pub(crate) struct NumberKernels<'a> {
+    pub(crate) plain: Arc<RowKernel<'a>>,
+    /// For numbers with start times, if those make a difference.
+    pub(crate) started: Option<Arc<StartedKernel<'a>>>,
+}
+
+impl NumberKernels<'_> {
+    fn compute(&self, index: usize, split: &SplitSamples<'_>, scratch: &mut Scratch, out: &mut [f64]) {
+        let samples = Samples { times_ms: &split.float_times_ms, values: &split.floats };
+        match &self.started {
+            Some(started) if !split.float_starts_ms.is_empty() => {
+                started(index, samples, &split.float_starts_ms, scratch, out);
+            }
+            _ => (self.plain)(index, samples, scratch, out),
+        }
+    }
+}
+
 /// The kernel of a function for series with histograms. `names`: labels by row; `span`: where remarks point to.
 pub(crate) fn kernel<'a>(
     ctx: &'a Context<'a>,
@@ -153,7 +189,7 @@ pub(crate) fn kernel<'a>(
     extended: Option<Extended>,
     span: Span,
     names: Vec<LabelSet>,
-    floats: Arc<RowKernel<'a>>,
+    floats: NumberKernels<'a>,
 ) -> MixedKernel<'a> {
     let mixed = MixedFunction { ctx, treatment: treatment(function), windows, extended, span, names };
     Box::new(move |index, samples, scratch, out| mixed.compute(index, samples, &floats, scratch, out))
@@ -164,15 +200,14 @@ impl MixedFunction<'_> {
         &self,
         index: usize,
         samples: MixedSamples<'_>,
-        floats: &RowKernel<'_>,
+        floats: &NumberKernels<'_>,
         scratch: &mut Scratch,
         out: &mut RowWriter<'_>,
     ) {
         let split = SplitSamples::new(samples);
         let mut numbers = vec![ABSENT; self.windows.count];
         if !split.floats.is_empty() {
-            let samples = Samples { times_ms: &split.float_times_ms, values: &split.floats };
-            floats(index, samples, scratch, &mut numbers);
+            floats.compute(index, &split, scratch, &mut numbers);
         }
         let remarks = Remarks { ctx: self.ctx, span: self.span, name: self.names[index].metric_name() };
         let (before_ms, after_ms) = match self.extended {
@@ -208,6 +243,7 @@ impl MixedFunction<'_> {
             } else {
                 let window = HistogramWindow {
                     times_ms: &split.histogram_times_ms[found.clone()],
+                    starts_ms: split.histogram_starts_ms.get(found.clone()).unwrap_or_default(),
                     histograms: &split.histograms[found],
                     start_ms,
                     end_ms,
@@ -245,6 +281,7 @@ impl MixedFunction<'_> {
                         (times_ms[high - 2], previous),
                         (times_ms[high - 1], last),
                         is_rate,
+                        split.is_restarted(high - 1),
                         remarks,
                     )),
                     (Cell::Float(_), Cell::Float(_)) => number(from_numbers),
@@ -269,7 +306,8 @@ impl MixedFunction<'_> {
                 }
                 let pairs = low + 1..high;
                 let count = pairs.filter(|position| {
-                    differs(&split.all.cell(position - 1), &split.all.cell(*position), is_resets)
+                    (is_resets && split.is_restarted(*position))
+                        || differs(&split.all.cell(position - 1), &split.all.cell(*position), is_resets)
                 });
                 Cell::Float(count.count() as f64)
             }

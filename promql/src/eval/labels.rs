@@ -4,7 +4,8 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME};
 use xxhash_rust::xxh64::xxh64;
 
-use super::context::{Context, Reservation};
+use super::context::Context;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 
 /// Whether a label describes the metric instead of the series.

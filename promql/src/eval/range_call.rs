@@ -9,7 +9,7 @@ use super::annotate;
 use super::block::{Block, Operand, RowLabels, Scalars, duplicate_labels};
 use super::context::{Context, execution};
 use super::histogram_windows;
-use super::rows::{Kernels, MixedKernel, RowKernel, Rows};
+use super::rows::{Kernels, MixedKernel, RowKernel, Rows, StartedKernel};
 use super::samples::SampleSource;
 use super::selector::{describe, labels_of};
 use crate::engine::EvalError;
@@ -314,9 +314,54 @@ fn remark<'a>(
     }))
 }
 
+/// Whether a function looks at start times.
+fn uses_starts(function: &str) -> bool {
+    matches!(function, "rate" | "increase" | "irate" | "resets")
+}
+
+/// The kernel of a function for numbers with start times, if those make a difference. `names`: labels by row.
+fn started_kernel<'a>(
+    ctx: &'a Context<'a>,
+    function: &str,
+    windows: WindowGrid,
+    extended: Option<Extended>,
+    span: Span,
+    names: &[LabelSet],
+) -> Option<StartedKernel<'a>> {
+    let names = names.to_vec();
+    let started_rate = |is_rate: bool| -> StartedKernel<'a> {
+        Box::new(move |index, samples, starts_ms, scratch, out| {
+            if rate::has_overlap(samples, starts_ms, &windows, scratch) {
+                let name = names[index].metric_name();
+                annotate::Remarks { ctx, span, name }.overlapping_starts();
+            }
+            rate::extrapolated_started(samples, starts_ms, &windows, is_rate, scratch, out);
+        })
+    };
+    match (function, extended) {
+        ("rate", None) => Some(started_rate(true)),
+        ("increase", None) => Some(started_rate(false)),
+        ("irate", None) => Some(Box::new(move |_, samples, starts_ms, _, out| {
+            rate::instant_started(samples, starts_ms, &windows, out);
+        })),
+        ("resets", extended) => Some(Box::new(move |_, samples, starts_ms, scratch, out| {
+            let is_reset = |index| rate::is_started_reset(samples, starts_ms, index);
+            match extended {
+                None => {
+                    let flags = (1..samples.values.len()).map(is_reset);
+                    over_time::count_flags(samples, &windows, scratch, flags, out);
+                }
+                Some(extended) => rate::extended_count_at(samples, &windows, extended, is_reset, out),
+            }
+        })),
+        _ => None,
+    }
+}
+
 /// The kernels of a function with the remarks it makes.
 fn with_remark<'a>(
     floats: &Arc<RowKernel<'a>>,
+    started: Option<Arc<StartedKernel<'a>>>,
     mixed: MixedKernel<'a>,
     remark: Option<Remark<'a>>,
 ) -> Kernels<'a> {
@@ -324,11 +369,23 @@ fn with_remark<'a>(
     let Some(remark) = remark.map(Arc::new) else {
         return Kernels {
             floats: Box::new(move |index, samples, scratch, out| plain(index, samples, scratch, out)),
+            started: started.map(|started| -> StartedKernel<'a> {
+                Box::new(move |index, samples, starts_ms, scratch, out| {
+                    started(index, samples, starts_ms, scratch, out);
+                })
+            }),
             mixed,
         };
     };
     let same_remark = Arc::clone(&remark);
+    let started_remark = Arc::clone(&remark);
     Kernels {
+        started: started.map(|started| -> StartedKernel<'a> {
+            Box::new(move |index, samples, starts_ms, scratch, out| {
+                started(index, samples, starts_ms, scratch, out);
+                started_remark(index, out);
+            })
+        }),
         floats: Box::new(move |index, samples, scratch, out| {
             plain(index, samples, scratch, out);
             same_remark(index, out);
@@ -366,7 +423,7 @@ pub(crate) fn range_rows<'a>(
             scalars.push(super::eval(ctx, arg, grid)?.into_scalars()?);
         }
     }
-    let vector = vector.ok_or_else(|| execution(format!("missing range vector of {function}")))?;
+    let mut vector = vector.ok_or_else(|| execution(format!("missing range vector of {function}")))?;
     check_extension(function, vector.extension)?;
     let quantiles = (function == "quantile_over_time")
         .then(|| {
@@ -384,9 +441,15 @@ pub(crate) fn range_rows<'a>(
     let remark = remark(ctx, function, &names, vector.span, quantiles);
     let floats = Arc::new(kernel(ctx, function, vector.extension, vector.windows, *grid, scalars)?);
     let extended = vector.extension.map(|extension| extended_of(ctx, extension));
-    let mixed =
-        histogram_windows::kernel(ctx, function, vector.windows, extended, span, names, Arc::clone(&floats));
-    let kernels = with_remark(&floats, mixed, remark);
+    let started = if ctx.options.use_start_timestamps && uses_starts(function) {
+        vector.source.read_starts();
+        started_kernel(ctx, function, vector.windows, extended, span, &names).map(Arc::new)
+    } else {
+        None
+    };
+    let numbers = histogram_windows::NumberKernels { plain: Arc::clone(&floats), started: started.clone() };
+    let mixed = histogram_windows::kernel(ctx, function, vector.windows, extended, span, names, numbers);
+    let kernels = with_remark(&floats, started, mixed, remark);
     let mut labels = vector.labels;
     if !matches!(function, "last_over_time" | "first_over_time") {
         for labels in &mut labels {

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use super::block::{Block, RowLabels};
 use super::cells::{HistogramRow, Row, RowWriter, histogram_bytes};
-use super::context::{Context, Reservation};
+use super::context::Context;
 use super::samples::{MixedSamples, ReadSamples, SampleSource};
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::kernel::{Samples, Scratch};
 
@@ -20,10 +21,16 @@ pub(crate) type RowKernel<'a> = Box<dyn Fn(usize, Samples<'_>, &mut Scratch, &mu
 pub(crate) type MixedKernel<'a> =
     Box<dyn Fn(usize, MixedSamples<'_>, &mut Scratch, &mut RowWriter<'_>) + Send + Sync + 'a>;
 
+/// As [`RowKernel`], for a series with start times, of which the third argument has one for each sample.
+pub(crate) type StartedKernel<'a> =
+    Box<dyn Fn(usize, Samples<'_>, &[i64], &mut Scratch, &mut [f64]) + Send + Sync + 'a>;
+
 /// How rows are computed.
 pub(crate) struct Kernels<'a> {
     /// Series of numbers.
     pub(crate) floats: RowKernel<'a>,
+    /// Series of numbers with start times, if those make a difference.
+    pub(crate) started: Option<StartedKernel<'a>>,
     /// Series with histograms.
     pub(crate) mixed: MixedKernel<'a>,
 }
@@ -37,9 +44,12 @@ impl Kernels<'_> {
         row: &mut [f64],
         histograms: &mut HistogramRow,
     ) {
-        match samples.floats() {
-            Some(floats) => (self.floats)(index, floats, scratch, row),
-            None => (self.mixed)(index, samples.mixed(), scratch, &mut RowWriter::new(row, histograms)),
+        match (samples.floats(), &self.started) {
+            (Some(floats), Some(started)) if !samples.starts_ms().is_empty() => {
+                started(index, floats, samples.starts_ms(), scratch, row);
+            }
+            (Some(floats), _) => (self.floats)(index, floats, scratch, row),
+            (None, _) => (self.mixed)(index, samples.mixed(), scratch, &mut RowWriter::new(row, histograms)),
         }
     }
 }

@@ -37,6 +37,10 @@ pub(crate) struct StoredSource {
     strips_stale: bool,
     /// Whether a reset that is found is written into the hint (see `Context::finds_resets`).
     finds_resets: bool,
+    /// Whether start times are read, too.
+    reads_starts: bool,
+    /// Whether only times and stale markers are wanted.
+    reads_presence: bool,
     /// Whether any series had histograms: their samples before the range are read then, too.
     has_histograms: AtomicBool,
 }
@@ -47,6 +51,8 @@ pub(crate) struct ReadSamples {
     columns: SampleColumns,
     /// Position among the samples and histogram.
     histograms: HistogramRow,
+    /// One for each sample; empty if none is known or wanted.
+    starts_ms: Vec<i64>,
     layouts: LayoutCache,
 }
 
@@ -59,6 +65,8 @@ pub(crate) struct MixedSamples<'a> {
     pub(crate) values: &'a [f64],
     /// Position and histogram, ascending.
     pub(crate) histograms: &'a [(u32, Arc<FloatHistogram>)],
+    /// Start time of each sample; empty if none is known or wanted.
+    pub(crate) starts_ms: &'a [i64],
 }
 
 impl MixedSamples<'_> {
@@ -88,6 +96,26 @@ impl ReadSamples {
             times_ms: &self.columns.timestamps_ms,
             values: &self.columns.values,
             histograms: &self.histograms,
+            starts_ms: &self.starts_ms,
+        }
+    }
+
+    /// The start time of each sample, 0 where it is unknown; empty if none is known or wanted.
+    #[inline]
+    pub(crate) fn starts_ms(&self) -> &[i64] {
+        &self.starts_ms
+    }
+
+    /// Takes the start times of what was read, before histograms are converted.
+    fn take_starts(&mut self) {
+        let columns = &self.columns;
+        let of_histograms = || columns.histograms.iter().filter_map(|(at, row)| Some((*at, row.start_ms?)));
+        if columns.starts.is_empty() && of_histograms().next().is_none() {
+            return;
+        }
+        self.starts_ms.extend(columns.starts.up_to(columns.len()).each(columns.len()));
+        for (position, start_ms) in of_histograms() {
+            self.starts_ms[position as usize] = start_ms;
         }
     }
 
@@ -116,7 +144,7 @@ impl ReadSamples {
 
     /// Keeps the samples for which `keeps(time, value)` holds.
     fn retain(&mut self, keeps: impl Fn(i64, f64) -> bool) {
-        let Self { columns, histograms, .. } = self;
+        let Self { columns, histograms, starts_ms, .. } = self;
         let mut kept = 0;
         let mut next = 0;
         let mut kept_histograms = 0;
@@ -133,11 +161,15 @@ impl ReadSamples {
             if is_kept {
                 columns.values[kept] = columns.values[index];
                 columns.timestamps_ms[kept] = columns.timestamps_ms[index];
+                if !starts_ms.is_empty() {
+                    starts_ms[kept] = starts_ms[index];
+                }
                 kept += 1;
             }
         }
         columns.values.truncate(kept);
         columns.timestamps_ms.truncate(kept);
+        starts_ms.truncate(kept);
         histograms.truncate(kept_histograms);
     }
 }
@@ -160,6 +192,13 @@ fn hint_after(histogram: &FloatHistogram, previous: &FloatHistogram, finds_reset
 }
 
 impl SampleSource {
+    /// Reads when there are samples, but not their values: those that are no stale markers may be zero.
+    pub(crate) fn read_presence(&mut self) {
+        if let Self::Stored(source) = self {
+            source.reads_presence = true;
+        }
+    }
+
     /// An upper bound of the samples of any one series; cheap.
     pub(crate) fn samples_per_series(&self) -> usize {
         match self {
@@ -171,7 +210,22 @@ impl SampleSource {
     /// The samples of `set` inside of `range`.
     pub(crate) fn stored(set: SeriesSet, range: TimeRange, strips_stale: bool, finds_resets: bool) -> Self {
         let has_histograms = AtomicBool::new(false);
-        Self::Stored(StoredSource { set, range, strips_stale, finds_resets, has_histograms })
+        Self::Stored(StoredSource {
+            set,
+            range,
+            strips_stale,
+            finds_resets,
+            reads_starts: false,
+            reads_presence: false,
+            has_histograms,
+        })
+    }
+
+    /// Reads start times as well, where there are any: not in subqueries.
+    pub(crate) fn read_starts(&mut self) {
+        if let Self::Stored(source) = self {
+            source.reads_starts = true;
+        }
     }
 
     /// Reads the samples of one series into `samples`, cleared first.
@@ -182,6 +236,7 @@ impl SampleSource {
         samples: &mut ReadSamples,
     ) -> Result<(), EvalError> {
         samples.histograms.clear();
+        samples.starts_ms.clear();
         match self {
             Self::Stored(source) => source.read(ctx, index, samples),
             Self::Subquery { block, grid } => {
@@ -217,11 +272,18 @@ impl StoredSource {
     fn read(&self, ctx: &Context<'_>, index: usize, samples: &mut ReadSamples) -> Result<(), EvalError> {
         let mut is_wide = self.has_histograms.load(Ordering::Relaxed);
         let range = if is_wide { self.wide_range(ctx) } else { self.range };
-        self.set.read(index, range, &mut samples.columns)?;
+        if self.reads_presence {
+            self.set.read_presence(index, range, &mut samples.columns)?;
+        } else {
+            self.set.read(index, range, &mut samples.columns)?;
+        }
         if !is_wide && !samples.columns.histograms.is_empty() {
             is_wide = true;
             self.has_histograms.store(true, Ordering::Relaxed);
             self.set.read(index, self.wide_range(ctx), &mut samples.columns)?;
+        }
+        if self.reads_starts {
+            samples.take_starts();
         }
         if !samples.columns.histograms.is_empty() {
             samples.convert(self.finds_resets);

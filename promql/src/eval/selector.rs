@@ -7,12 +7,13 @@ use super::block::RowLabels;
 use super::cells::{Cell, RowWriter};
 use super::context::Context;
 use super::histogram_windows;
+use super::invariant::is_invariant;
 use super::rows::{Kernels, Rows};
 use super::samples::{MixedSamples, SampleSource};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
-use crate::kernel::{is_absent, rate, select};
-use crate::parse::ast::{At, RangeExtension, Span, VectorSelector};
+use crate::kernel::{ABSENT, Samples, is_absent, rate, select};
+use crate::parse::ast::{At, Expr, ExprKind, RangeExtension, Span, VectorSelector};
 
 /// The selector as text, for messages.
 pub(crate) fn describe(matchers: &[Matcher]) -> String {
@@ -66,8 +67,12 @@ pub(crate) fn labels_of(set: &SeriesSet) -> Vec<RowLabels> {
 pub(crate) enum Wanted {
     /// The sample's value.
     Value,
+    /// 1 where there is one.
+    Presence,
     /// The sample's own time in seconds.
     Time,
+    /// The sample's start time in seconds.
+    StartTime,
 }
 
 /// The rows of an instant selector at `span`.
@@ -85,7 +90,13 @@ pub(crate) fn instant_rows<'a>(
     let range = windows.read_range(0, after_ms);
     let set = ctx.select(&selector.matchers, range)?;
     let labels = labels_of(&set);
-    let source = SampleSource::stored(set, range, is_smoothed, ctx.finds_resets(selector));
+    let mut source = SampleSource::stored(set, range, is_smoothed, ctx.finds_resets(selector));
+    if wanted == Wanted::StartTime {
+        source.read_starts();
+    }
+    if matches!(wanted, Wanted::Presence | Wanted::Time) {
+        source.read_presence();
+    }
     let kernels = match wanted {
         Wanted::Value if is_smoothed => {
             let names = labels.iter().map(|labels| labels.set.clone()).collect();
@@ -93,22 +104,48 @@ pub(crate) fn instant_rows<'a>(
                 floats: Box::new(move |_, samples, _, out| {
                     rate::smoothed_instant(samples, &windows, lookback_ms, out);
                 }),
+                started: None,
                 mixed: histogram_windows::smoothed_instant(ctx, span, names, windows),
             }
         }
         Wanted::Value => Kernels {
             floats: Box::new(move |_, samples, _, out| select::newest_value(samples, &windows, out)),
+            started: None,
+            mixed: Box::new(move |_, samples, _, out| newest(samples, &windows, out)),
+        },
+        Wanted::Presence => Kernels {
+            floats: Box::new(move |_, samples, _, out| select::presence(samples, &windows, out)),
+            started: None,
             mixed: Box::new(move |_, samples, _, out| newest(samples, &windows, out)),
         },
         Wanted::Time => newest_times(windows),
+        Wanted::StartTime => newest_starts(windows),
     };
     Ok(Rows::stream(labels, grid.count, source, kernels, move || describe(&selector.matchers)))
+}
+
+/// The rows of an expression of which only matters where it has values: these may be 1 instead.
+pub(crate) fn presence_rows<'a>(
+    ctx: &'a Context<'a>,
+    expr: &'a Expr,
+    grid: &StepGrid,
+) -> Result<Rows<'a>, EvalError> {
+    let expr = expr.unwrap_parens();
+    match &expr.kind {
+        ExprKind::VectorSelector(selector)
+            if selector.extension.is_none() && !(grid.count > 1 && is_invariant(expr)) =>
+        {
+            instant_rows(ctx, selector, expr.span, grid, Wanted::Presence)
+        }
+        _ => super::rows(ctx, expr, grid),
+    }
 }
 
 /// The kernels that give the newest sample's time.
 pub(crate) fn newest_times<'a>(windows: WindowGrid) -> Kernels<'a> {
     Kernels {
         floats: Box::new(move |_, samples, _, out| select::newest_time(samples, &windows, out)),
+        started: None,
         mixed: Box::new(move |_, samples, _, out| {
             windows.for_each(samples.times_ms, |step, low, high| {
                 let is_there = high > low && !is_absent(samples.values[high - 1]);
@@ -121,6 +158,24 @@ pub(crate) fn newest_times<'a>(windows: WindowGrid) -> Kernels<'a> {
                     },
                 );
             });
+        }),
+    }
+}
+
+/// The kernels that give the newest sample's start time.
+fn newest_starts<'a>(windows: WindowGrid) -> Kernels<'a> {
+    Kernels {
+        floats: Box::new(move |_, samples, _, out| select::newest_start(samples, &[], &windows, out)),
+        started: Some(Box::new(move |_, samples, starts_ms, _, out| {
+            select::newest_start(samples, starts_ms, &windows, out);
+        })),
+        mixed: Box::new(move |_, samples, _, out| {
+            let MixedSamples { times_ms, values, starts_ms, .. } = samples;
+            let mut numbers = vec![ABSENT; windows.count];
+            select::newest_start(Samples { times_ms, values }, starts_ms, &windows, &mut numbers);
+            for (step, number) in numbers.into_iter().enumerate() {
+                out.set(step, if is_absent(number) { Cell::Absent } else { Cell::Float(number) });
+            }
         }),
     }
 }

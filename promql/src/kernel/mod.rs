@@ -12,6 +12,7 @@ pub(crate) mod quantile;
 pub(crate) mod rate;
 pub(crate) mod regression;
 pub(crate) mod select;
+pub(crate) mod start_times;
 pub(crate) mod time;
 
 use mytsdb_storage::model::STALE_NAN_BITS;

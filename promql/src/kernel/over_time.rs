@@ -250,12 +250,24 @@ pub(crate) fn count_pairs(
     differs: impl Fn(f64, f64) -> bool,
     out: &mut [f64],
 ) {
+    let pairs = samples.values.windows(2);
+    count_flags(samples, windows, scratch, pairs.map(|pair| differs(pair[0], pair[1])), out);
+}
+
+/// As [`count_pairs`], with a flag for each sample but the first.
+pub(crate) fn count_flags(
+    samples: Samples<'_>,
+    windows: &WindowGrid,
+    scratch: &mut Scratch,
+    flags: impl Iterator<Item = bool>,
+    out: &mut [f64],
+) {
     let totals = &mut scratch.indexes;
     totals.clear();
     totals.push(0);
     let mut total = 0_u32;
-    for pair in samples.values.windows(2) {
-        total += u32::from(differs(pair[0], pair[1]));
+    for is_counted in flags {
+        total += u32::from(is_counted);
         totals.push(total);
     }
     windows.for_each(samples.times_ms, |step_index, low, high| {

@@ -4,6 +4,7 @@
 //! Source: Prometheus `promql/functions.go` (`extrapolatedRate`, `extendedRate`, `instantValue`). Times are kept in
 //! whole milliseconds where Prometheus divides by 1000 first; the ratios are the same.
 
+use super::start_times;
 use super::{ABSENT, Samples, Scratch};
 use crate::grid::WindowGrid;
 
@@ -26,6 +27,45 @@ fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     }
 }
 
+/// As [`find_resets`], also where a start time says so.
+fn find_started_resets(samples: Samples<'_>, starts_ms: &[i64], resets: &mut Vec<u32>) {
+    let is_reset = |index: &usize| is_started_reset(samples, starts_ms, *index);
+    resets.clear();
+    resets.extend((1..samples.values.len()).filter(is_reset).map(|index| index as u32));
+}
+
+/// Whether the counter fell or began anew before the sample at `index`, which is not the first.
+#[inline]
+pub(crate) fn is_started_reset(samples: Samples<'_>, starts_ms: &[i64], index: usize) -> bool {
+    let started = |index: usize| (starts_ms[index], samples.times_ms[index]);
+    samples.values[index] < samples.values[index - 1]
+        || start_times::is_reset(started(index - 1), started(index))
+}
+
+/// Whether in any window there are samples of which one began in the middle of what the one before counted.
+pub(crate) fn has_overlap(
+    samples: Samples<'_>,
+    starts_ms: &[i64],
+    windows: &WindowGrid,
+    scratch: &mut Scratch,
+) -> bool {
+    let times_ms = samples.times_ms;
+    let overlaps = &mut scratch.indexes;
+    overlaps.clear();
+    let is_overlap = |index: &usize| {
+        start_times::is_overlap((starts_ms[index - 1], times_ms[index - 1]), starts_ms[*index])
+    };
+    overlaps.extend((1..times_ms.len()).filter(is_overlap).map(|index| index as u32));
+    let mut is_found = false;
+    if !overlaps.is_empty() {
+        windows.for_each(times_ms, |_, low, high| {
+            let next = overlaps.partition_point(|index| *index as usize <= low);
+            is_found |= overlaps.get(next).is_some_and(|index| (*index as usize) < high);
+        });
+    }
+    is_found
+}
+
 /// Extrapolated difference between the last and first sample of each window.
 ///
 /// # Cost
@@ -38,16 +78,45 @@ pub(crate) fn extrapolated(
     scratch: &mut Scratch,
     out: &mut [f64],
 ) {
-    let Samples { times_ms, values } = samples;
-    let resets = &mut scratch.indexes;
-    resets.clear();
+    scratch.indexes.clear();
     if kind.is_counter {
-        find_resets(values, resets);
+        find_resets(samples.values, &mut scratch.indexes);
     }
+    extrapolated_of::<false>(samples, &[], windows, kind, scratch, out);
+}
+
+/// As [`extrapolated`], for counters with a start time for each sample: a window whose first sample began inside of it
+/// begins with zero there.
+pub(crate) fn extrapolated_started(
+    samples: Samples<'_>,
+    starts_ms: &[i64],
+    windows: &WindowGrid,
+    is_rate: bool,
+    scratch: &mut Scratch,
+    out: &mut [f64],
+) {
+    find_started_resets(samples, starts_ms, &mut scratch.indexes);
+    let kind = RateKind { is_counter: true, is_rate };
+    extrapolated_of::<true>(samples, starts_ms, windows, kind, scratch, out);
+}
+
+/// `scratch.indexes`: the resets.
+#[inline(always)]
+fn extrapolated_of<const HAS_STARTS: bool>(
+    samples: Samples<'_>,
+    starts_ms: &[i64],
+    windows: &WindowGrid,
+    kind: RateKind,
+    scratch: &mut Scratch,
+    out: &mut [f64],
+) {
+    let Samples { times_ms, values } = samples;
+    let resets = &scratch.indexes;
     let mut reset_low = 0;
     let mut edges = Edges::default();
+    let divisor = if kind.is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
     let mut one = |step_index: usize, low: usize, high: usize| {
-        if high < low + 2 {
+        if high < low + if HAS_STARTS { 1 } else { 2 } {
             out[step_index] = ABSENT;
             return;
         }
@@ -62,13 +131,30 @@ pub(crate) fn extrapolated(
                 increase += values[*reset as usize - 1];
             }
         }
+        if HAS_STARTS {
+            let end_ms = windows.end_ms_at(step_index);
+            let start_ms = end_ms.saturating_sub(windows.range_ms);
+            if let Some(zero_ms) = start_times::zero_ms((starts_ms[low], times_ms[low]), start_ms) {
+                let outer = (times_ms[low], times_ms[last]);
+                let factor = start_times::factor_from_zero(zero_ms, outer, high - low, end_ms) / divisor;
+                out[step_index] = (increase + first_value) * factor;
+                return;
+            }
+            if last == low {
+                out[step_index] = ABSENT;
+                return;
+            }
+        }
         edges.move_to(&times_ms[low..high], windows, step_index, kind);
         out[step_index] = edges.extrapolate(first_value, increase, kind);
     };
-    let regular = windows.regular(times_ms);
-    let interior = regular.and_then(|regular| regular.interior()).filter(|(_, first, _)| first.len() > 1);
-    let (Some(regular), Some((steps, first, advance)), true) = (regular, interior, resets.is_empty()) else {
+    let Some(regular) = windows.regular(times_ms) else {
         return windows.for_each(times_ms, one);
+    };
+    let is_plain = resets.is_empty() && !HAS_STARTS;
+    let interior = regular.interior().filter(|(_, first, _)| is_plain && first.len() > 1);
+    let Some((steps, first, advance)) = interior else {
+        return regular.for_each(0..windows.count, one);
     };
     regular.for_each(0..steps.start, &mut one);
     regular.for_each(steps.end..windows.count, &mut one);
@@ -137,6 +223,28 @@ impl Edges {
 
 /// Difference of the last two samples of each window; per second and reset-aware if `is_rate`.
 pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool, out: &mut [f64]) {
+    let is_reset = |index: usize| is_rate && samples.values[index] < samples.values[index - 1];
+    instant_of(samples, windows, is_rate, is_reset, out);
+}
+
+/// As [`instant`] per second, with a start time for each sample.
+pub(crate) fn instant_started(
+    samples: Samples<'_>,
+    starts_ms: &[i64],
+    windows: &WindowGrid,
+    out: &mut [f64],
+) {
+    instant_of(samples, windows, true, |index| is_started_reset(samples, starts_ms, index), out);
+}
+
+#[inline(always)]
+fn instant_of(
+    samples: Samples<'_>,
+    windows: &WindowGrid,
+    is_rate: bool,
+    is_reset: impl Fn(usize) -> bool,
+    out: &mut [f64],
+) {
     let Samples { times_ms, values } = samples;
     windows.for_each(times_ms, |step_index, low, high| {
         if high < low + 2 {
@@ -144,8 +252,7 @@ pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool,
             return;
         }
         let (previous, last) = (values[high - 2], values[high - 1]);
-        let is_reset = is_rate && last < previous;
-        let difference = if is_reset { last } else { last - previous };
+        let difference = if is_reset(high - 1) { last } else { last - previous };
         out[step_index] = if is_rate {
             difference / ((times_ms[high - 1] - times_ms[high - 2]) as f64 / 1000.0)
         } else {
@@ -165,6 +272,8 @@ pub(crate) struct Extended {
 
 /// The samples that an extended window may use, and its edges.
 struct ExtendedWindow<'a> {
+    /// Position of the first of them in the series.
+    position: usize,
     times_ms: &'a [i64],
     values: &'a [f64],
     start_ms: i64,
@@ -188,6 +297,7 @@ impl Extended {
         wide.for_each(samples.times_ms, |step_index, low, high| {
             let end_ms = windows.end_ms_at(step_index);
             let window = (high > low).then(|| ExtendedWindow {
+                position: low,
                 times_ms: &samples.times_ms[low..high],
                 values: &samples.values[low..high],
                 start_ms: end_ms.saturating_sub(windows.range_ms),
@@ -291,11 +401,23 @@ pub(crate) fn extended_count(
     differs: impl Fn(f64, f64) -> bool,
     out: &mut [f64],
 ) {
+    let is_counted = |index: usize| differs(samples.values[index - 1], samples.values[index]);
+    extended_count_at(samples, windows, extended, is_counted, out);
+}
+
+/// As [`extended_count`], with `is_counted` of the position of a sample that is not the first.
+pub(crate) fn extended_count_at(
+    samples: Samples<'_>,
+    windows: &WindowGrid,
+    extended: Extended,
+    is_counted: impl Fn(usize) -> bool,
+    out: &mut [f64],
+) {
     extended.for_each(samples, windows, |step_index, window| {
         out[step_index] = match window {
             Some(window) if window.times_ms[window.times_ms.len() - 1] > window.start_ms => {
-                let inside = &window.values[window.first_index()..];
-                inside.windows(2).filter(|pair| differs(pair[0], pair[1])).count() as f64
+                let inside = window.first_index() + 1..window.values.len();
+                inside.filter(|index| is_counted(window.position + index)).count() as f64
             }
             _ => ABSENT,
         };
@@ -310,7 +432,8 @@ pub(crate) fn extended_samples(
 ) -> (Vec<i64>, Vec<f64>) {
     let end_ms = windows.end_ms;
     let start_ms = end_ms.saturating_sub(windows.range_ms);
-    let window = ExtendedWindow { times_ms: samples.times_ms, values: samples.values, start_ms, end_ms };
+    let Samples { times_ms, values } = samples;
+    let window = ExtendedWindow { position: 0, times_ms, values, start_ms, end_ms };
     let Some((first, last, left, right)) =
         (!samples.times_ms.is_empty()).then(|| window.edges(is_smoothed, false)).flatten()
     else {

@@ -1,4 +1,4 @@
-//! From text to tree: lexer, Pratt parser, printer. Every node knows where it stands in the text.
+//! From text to tree: lexer, Pratt parser, printers (one line, many lines). Every node knows where it stands in the text.
 
 pub mod ast;
 mod check;
@@ -8,12 +8,14 @@ mod grammar;
 mod lexer;
 mod literal;
 mod modifiers;
+mod pretty;
 mod printer;
 mod scan;
 mod selector;
 mod tree;
 
 pub use error::ParseError;
+pub use pretty::PrettyTooLong;
 
 use mytsdb_storage::model::Matcher;
 

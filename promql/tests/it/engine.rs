@@ -1,9 +1,12 @@
 //! The evaluator's promises beside PromQL: limits, cancellation, depth, determinism, names without delay.
 
+use std::sync::Arc;
+
 use mytsdb_promql::{
-    CancelReason, Cancellation, Engine, EngineOptions, EvalError, ParseOptions, QueryOutput, Value, parse,
+    BudgetScope, CancelReason, Cancellation, Engine, EngineOptions, EvalError, MemoryBudget, ParseOptions,
+    QueryOutput, Value, parse,
 };
-use mytsdb_storage::model::{LabelSet, TenantId};
+use mytsdb_storage::model::{LabelSet, StartRun, TenantId};
 use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
 
 /// `name{i="0"} … name{i="count - 1"}` with `sample_count` samples a second apart.
@@ -73,16 +76,38 @@ fn queries_that_need_too_much_memory_say_so() {
     let snapshot = storage.reader(&TenantId::anonymous());
     let engine = Engine::new(EngineOptions { query_bytes_max: 30_000, ..EngineOptions::default() });
     let error = range(&engine, &snapshot, "m").unwrap_err();
-    let EvalError::TooManyBytes { needed, limit, selector } = &error else { panic!("{error}") };
+    let EvalError::TooManyBytes { needed, limit, scope: BudgetScope::Query, selector } = &error else {
+        panic!("{error}")
+    };
     assert_eq!((*needed, *limit), (100 * 61 * 8, 30_000));
     assert_eq!(selector, r#" by selector {__name__="m"}"#);
     // An aggregation holds no series.
     assert!(range(&engine, &snapshot, "sum(m)").is_ok());
+    // Raw samples count as they are read.
+    let options = EngineOptions { query_bytes_max: 15_000, ..EngineOptions::default() };
+    let error = instant(&engine.with_options(options), &snapshot, "m[1h]").unwrap_err();
+    assert!(error.to_string().ends_with("by selector m[1h]"), "{error}");
     // Steps without end are refused before they are made.
     assert!(matches!(
         instant(&engine, &snapshot, "sum_over_time(vector(time())[100y:1ms])"),
         Err(EvalError::TooManyBytes { .. })
     ));
+}
+
+#[test]
+fn a_shared_budget_holds_the_result_until_it_is_dropped() {
+    let (_folder, storage) = stored(&["m"], 10, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let shared = Arc::new(MemoryBudget::new(BudgetScope::All, 20_000, None));
+    let options = EngineOptions { shared_budget: Some(Arc::clone(&shared)), ..EngineOptions::default() };
+    let engine = Engine::default().with_options(options);
+    let output = range(&engine, &snapshot, "m").unwrap();
+    assert_eq!(shared.used_bytes(), 10 * 61 * 16);
+    let error = range(&engine, &snapshot, "m").unwrap_err();
+    assert!(matches!(error, EvalError::TooManyBytes { scope: BudgetScope::All, .. }), "{error}");
+    drop(output);
+    assert_eq!(shared.used_bytes(), 0);
+    assert!(range(&engine, &snapshot, "m").is_ok());
 }
 
 #[test]
@@ -159,6 +184,60 @@ fn statistics_count_samples_and_bytes() {
     let stats = range(&Engine::default(), &snapshot, "sum(m)").unwrap().stats;
     assert_eq!(stats.samples_read, 200);
     assert!(stats.peak_bytes > 0);
+}
+
+/// A counter that began anew between its samples at 4 s and 6 s without falling.
+fn restarted() -> (tempfile::TempDir, Storage) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = StorageOptions::new(folder.path());
+    options.limits.retention_ms = None;
+    let storage = Storage::open(options, 0).unwrap();
+    let labels = vec![LabelSet::from_pairs([("__name__", "m_total")]).unwrap()];
+    let batch = WriteBatch {
+        keys: &[storage.series_key(b"m_total")],
+        sample_ends: &[5],
+        timestamps_ms: &[2_000, 4_000, 6_000, 8_000, 10_000],
+        values: &[1.0, 2.0, 3.0, 4.0, 5.0],
+        starts: &[StartRun { position: 0, start_ms: 1_000 }, StartRun { position: 2, start_ms: 5_000 }],
+        labels: &labels,
+        histograms: &[],
+        exemplars: &[],
+        metadata: &[],
+    };
+    storage.write(&TenantId::anonymous(), &batch, 10_000).unwrap();
+    (folder, storage)
+}
+
+#[test]
+fn start_times_count_only_where_they_are_switched_on() {
+    let (_folder, storage) = restarted();
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = |use_start_timestamps| {
+        Engine::new(EngineOptions { use_start_timestamps, ..EngineOptions::default() })
+    };
+    let number = |is_on: bool, query: &str| match instant(&engine(is_on), &snapshot, query).unwrap() {
+        Value::Vector(samples) => samples.first().map(|sample| sample.value),
+        other => panic!("{query}: {other:?}"),
+    };
+    for (query, without, with) in [
+        ("start_timestamp(m_total)", None, Some(5.0)),
+        ("start_timestamp(m_total offset 6s)", None, Some(1.0)),
+        ("start_timestamp(-m_total)", None, None),
+        ("start_timestamp(m_total offset 9s)", None, None),
+        ("resets(m_total[10s])", Some(0.0), Some(1.0)),
+        ("resets(m_total[5s] anchored)", Some(0.0), Some(1.0)),
+        ("resets(m_total[3s])", Some(0.0), Some(0.0)),
+        // From zero at 1 s: 2 up to the restart, then 5.
+        ("increase(m_total[10s])", Some(5.0), Some(7.0)),
+        ("irate(m_total[5s] offset 4s)", Some(0.5), Some(1.5)),
+        ("increase(m_total[1s])", None, None),
+        ("increase(m_total[2s] offset 4s)", None, Some(3.0)),
+        ("delta(m_total[2s] offset 4s)", None, None),
+        ("increase(m_total[10s] anchored)", Some(4.0), Some(4.0)),
+        ("increase(m_total[10s:2s])", Some(5.0), Some(5.0)),
+    ] {
+        assert_eq!((number(false, query), number(true, query)), (without, with), "{query}");
+    }
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl Eval {
             return Ok(false);
         }
         let (labels, rest) = metric(line)?;
-        self.series.push(SeriesLine { labels, points: points(rest)? });
+        self.series.push(SeriesLine { labels, points: points(rest)?, starts: Vec::new() });
         Ok(true)
     }
 

@@ -245,7 +245,7 @@ pub(crate) fn converted(series: &[SeriesLine]) -> Result<Vec<SeriesLine>, String
             }
             points[index] = Point::Histogram(Box::new(classic.convert()?));
         }
-        lines.push(SeriesLine { labels, points });
+        lines.push(SeriesLine { labels, points, starts: Vec::new() });
     }
     Ok(lines)
 }

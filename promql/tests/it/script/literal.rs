@@ -177,6 +177,40 @@ pub(crate) fn points(text: &str) -> Result<Vec<Point>, String> {
     Ok(points)
 }
 
+/// The items of a line of start times, expanded: milliseconds relative to the time of each point.
+pub(crate) fn start_times(text: &str) -> Result<Vec<Option<i64>>, String> {
+    let mut starts = Vec::new();
+    for item in text.split_whitespace() {
+        let (value, times) = repeat(item)?;
+        if value == "_" {
+            starts.extend(std::iter::repeat_n(None, times.unwrap_or(1)));
+            continue;
+        }
+        let (first_ms, step_ms) = match progression(value) {
+            Some((first, step)) => (signed_duration_ms(first)?, signed_duration_ms(step)?),
+            None => (signed_duration_ms(value)?, 0),
+        };
+        starts.extend((0..=times.unwrap_or(0)).map(|index| Some(first_ms + step_ms * index as i64)));
+    }
+    Ok(starts)
+}
+
+fn signed_duration_ms(text: &str) -> Result<i64, String> {
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if unsigned == "0" { Ok(0) } else { Ok(sign * duration_ms(unsigned)?) }
+}
+
+#[test]
+fn start_times_are_expanded() {
+    let found = start_times("_ 1ms -30s-1mx2 _x2 0 -0msx1").unwrap();
+    let expected =
+        [None, Some(1), Some(-30_000), Some(-90_000), Some(-150_000), None, None, Some(0), Some(0), Some(0)];
+    assert_eq!(found, expected);
+}
+
 fn histogram_item<'a>(text: &'a str, points: &mut Vec<Point>) -> Result<&'a str, String> {
     let bad = || format!("bad histogram: {text}");
     let (base, mut rest) = text.strip_prefix("{{").and_then(|text| text.split_once("}}")).ok_or_else(bad)?;

@@ -1,7 +1,6 @@
 //! Prometheus' test scripts (`.test`): parsed here, run by `runner`.
 //!
 //! Grammar: load, clear and eval blocks that end at the first empty line; a comment line counts as empty.
-//! Evals of series with start times, which storage does not keep for numbers, are skipped and counted.
 
 mod eval;
 mod histogram;
@@ -31,13 +30,15 @@ pub(crate) enum Point {
 pub(crate) struct SeriesLine {
     pub(crate) labels: LabelSet,
     pub(crate) points: Vec<Point>,
+    /// Start time of each point relative to its time, or nothing; shorter than `points` if the rest has none.
+    pub(crate) starts: Vec<Option<i64>>,
 }
 
 /// A block of a script with the number of its first line.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     /// Adds series; origin is time zero.
-    Load { step_ms: i64, with_nhcb: bool, series: Vec<SeriesLine>, has_start_times: Vec<LabelSet> },
+    Load { step_ms: i64, with_nhcb: bool, series: Vec<SeriesLine> },
     /// Forgets everything.
     Clear,
     /// Checks a query.
@@ -80,16 +81,27 @@ fn load(head: &str, body: &[&str]) -> Result<Command, String> {
     let (word, step) = head.split_once([' ', '\t']).ok_or("load without step")?;
     let step_ms = literal::duration_ms(step.trim())?;
     let mut series: BTreeMap<LabelSet, SeriesLine> = BTreeMap::new();
-    let mut has_start_times = Vec::new();
+    let mut starts: Option<(LabelSet, Vec<Option<i64>>)> = None;
     for line in body {
         let (labels, rest) = literal::metric(line)?;
-        if rest.starts_with("@st") {
-            has_start_times.push(labels);
+        if let Some(items) = rest.strip_prefix("@st") {
+            starts = Some((labels, literal::start_times(items)?));
             continue;
         }
         let points = literal::points(rest)?;
-        series.insert(labels.clone(), SeriesLine { labels, points });
+        let starts = match starts.take() {
+            Some((of, starts)) if of == labels && starts.len() == points.len() => starts,
+            Some((of, starts)) => {
+                return Err(format!(
+                    "{} start times of {of} before {} points of {labels}",
+                    starts.len(),
+                    points.len()
+                ));
+            }
+            None => Vec::new(),
+        };
+        series.insert(labels.clone(), SeriesLine { labels, points, starts });
     }
     let with_nhcb = word.eq_ignore_ascii_case("load_with_nhcb");
-    Ok(Command::Load { step_ms, with_nhcb, series: series.into_values().collect(), has_start_times })
+    Ok(Command::Load { step_ms, with_nhcb, series: series.into_values().collect() })
 }

@@ -11,7 +11,7 @@ use mytsdb_promql::{
     Cancellation, Engine, EngineOptions, EvalError, FloatHistogram, MatrixSeries, ParseOptions, QueryOutput,
     Severity, Value, VectorSample, parse,
 };
-use mytsdb_storage::model::{LabelSet, Matcher, TenantId, is_stale};
+use mytsdb_storage::model::{LabelSet, StartTimes, TenantId, is_stale};
 use mytsdb_storage::{HistogramSample, Snapshot, Storage, StorageOptions, WalSync, WriteBatch};
 use regex_automata::meta::Regex;
 
@@ -23,7 +23,6 @@ use super::{Command, Eval, EvalKind, Point, SeriesLine, histogram};
 pub(crate) struct Report {
     pub(crate) passed: usize,
     pub(crate) repeated: usize,
-    pub(crate) skipped: usize,
     pub(crate) failures: Vec<String>,
 }
 
@@ -37,7 +36,6 @@ impl Report {
     pub(crate) fn add(&mut self, other: Report) {
         self.passed += other.passed;
         self.repeated += other.repeated;
-        self.skipped += other.skipped;
         self.failures.extend(other.failures);
     }
 }
@@ -48,8 +46,6 @@ struct Bench {
     _folder: tempfile::TempDir,
     tenant: TenantId,
     clear_count: usize,
-    /// Series that have start times, which storage does not keep for numbers.
-    unsupported: Vec<LabelSet>,
     engine: Engine,
 }
 
@@ -61,6 +57,7 @@ impl Bench {
         options.limits.retention_ms = None;
         let engine = Engine::new(EngineOptions {
             delayed_name_removal: true,
+            use_start_timestamps: true,
             thread_count: 2,
             ..EngineOptions::default()
         });
@@ -69,7 +66,6 @@ impl Bench {
             _folder: folder,
             tenant: TenantId::new("t0").unwrap(),
             clear_count: 0,
-            unsupported: Vec::new(),
             engine,
         }
     }
@@ -77,7 +73,6 @@ impl Bench {
     fn clear(&mut self) {
         self.clear_count += 1;
         self.tenant = TenantId::new(&format!("t{}", self.clear_count)).unwrap();
-        self.unsupported.clear();
     }
 
     fn load(&mut self, step_ms: i64, series: &[SeriesLine]) {
@@ -86,17 +81,21 @@ impl Bench {
             labels.iter().map(|labels| self.storage.series_key(labels.encoded().as_bytes())).collect();
         let (mut times, mut values, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         let mut histograms = Vec::new();
+        let mut starts = StartTimes::new();
         for (series_index, line) in series.iter().enumerate() {
             for (index, point) in line.points.iter().enumerate() {
                 let time_ms = index as i64 * step_ms;
+                let start_ms = line.starts.get(index).copied().flatten().map_or(0, |start| time_ms + start);
                 match point {
                     Point::Gap => {}
                     Point::Float(value) => {
+                        starts.push(times.len(), start_ms);
                         times.push(time_ms);
                         values.push(*value);
                     }
                     Point::Histogram(point) => {
-                        let histogram = histogram::stored(point);
+                        let mut histogram = histogram::stored(point);
+                        histogram.start_ms = Some(start_ms).filter(|start_ms| *start_ms != 0);
                         histograms.push(HistogramSample { series_index, time_ms, histogram });
                     }
                 }
@@ -108,7 +107,7 @@ impl Bench {
             sample_ends: &ends,
             timestamps_ms: &times,
             values: &values,
-            starts: &[],
+            starts: starts.runs(),
             labels: &labels,
             histograms: &histograms,
             exemplars: &[],
@@ -120,15 +119,6 @@ impl Bench {
         let sample_count = values.len() + histograms.len();
         assert_eq!(report.accepted_sample_count, sample_count, "{:?}", report.rejections);
     }
-
-    fn needs_start_times(&self, expr: &Expr) -> bool {
-        let selects = |matchers: &[Matcher], labels: &LabelSet| {
-            matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-        };
-        expr.selectors()
-            .iter()
-            .any(|selector| self.unsupported.iter().any(|labels| selects(&selector.matchers, labels)))
-    }
 }
 
 /// Runs one script; `name` is used in failures.
@@ -139,9 +129,8 @@ pub(crate) fn run(name: &str, text: &str) -> Report {
     for (line, command) in commands {
         match command {
             Command::Clear => bench.clear(),
-            Command::Load { step_ms, with_nhcb, series, has_start_times } => {
+            Command::Load { step_ms, with_nhcb, series } => {
                 bench.load(step_ms, &series);
-                bench.unsupported.extend(has_start_times);
                 if with_nhcb {
                     let converted = histogram::converted(&series);
                     bench.load(step_ms, &converted.unwrap_or_else(|error| panic!("{name}:{line}: {error}")));
@@ -155,10 +144,6 @@ pub(crate) fn run(name: &str, text: &str) -> Report {
                         continue;
                     }
                 };
-                if bench.needs_start_times(&expr) {
-                    report.skipped += 1;
-                    continue;
-                }
                 match check(&bench, &eval, &expr) {
                     Ok(repeated) => {
                         report.passed += 1;
