@@ -58,7 +58,9 @@ impl Pattern {
             .map_err(|error| error.to_string())?;
         let body = without_outer_anchors(&hir);
         if body.properties().look_set().is_empty() {
-            let literal_count_max = LITERAL_COUNT_MIN.max(pattern.len());
+            // Optional parts multiply: `a?a?a?…` would be written out thousands of times only to be given up.
+            let literal_count_max =
+                if has_repetition(&body) { LITERAL_COUNT_MIN } else { LITERAL_COUNT_MIN.max(pattern.len()) };
             if let Some(simple) = affix(&body).or_else(|| literals(&body, literal_count_max)) {
                 return Ok(simple);
             }
@@ -143,6 +145,11 @@ fn without_outer_anchors(hir: &Hir) -> Hir {
         rest = head;
     }
     Hir::concat(rest.to_vec())
+}
+
+/// Whether something in `hir` may stand there several times or not at all.
+fn has_repetition(hir: &Hir) -> bool {
+    matches!(hir.kind(), HirKind::Repetition(_)) || hir.kind().subs().iter().any(has_repetition)
 }
 
 /// Recognises `.*`, `.+`, `text.*`, `.*text` and `.*text.*`.
