@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use mytsdb_storage::model::{MatchOp, Matcher};
 use mytsdb_storage::{StorageOptions, WalSync};
 
+use crate::features::Features;
 use crate::units::{parse_bytes, parse_duration_ms};
 
 /// Why there is no configuration.
@@ -115,6 +117,21 @@ struct Flags {
     /// Most bytes that the samples of one query may take
     #[arg(long, env = "MYTSDB_QUERY_MAX_BYTES", default_value = "1GiB", value_name = "BYTES", value_parser = positive_bytes)]
     query_max_bytes: usize,
+    /// Most bytes that the samples of all queries of a tenant may take together
+    #[arg(long, env = "MYTSDB_QUERY_MAX_TENANT_BYTES", default_value = "2GiB", value_name = "BYTES", value_parser = positive_bytes)]
+    query_max_tenant_bytes: usize,
+    /// Most bytes that the samples of all queries may take together
+    #[arg(long, env = "MYTSDB_QUERY_MAX_TOTAL_BYTES", default_value = "2GiB", value_name = "BYTES", value_parser = positive_bytes)]
+    query_max_total_bytes: usize,
+    /// Most queries that wait for their turn; more are refused
+    #[arg(long, env = "MYTSDB_QUERY_MAX_WAITING", default_value = "1000", value_name = "COUNT", value_parser = concurrency)]
+    query_max_waiting: usize,
+    /// File that gets a line of JSON per finished query
+    #[arg(long, env = "MYTSDB_QUERY_LOG_FILE", value_name = "PATH")]
+    query_log_file: Option<PathBuf>,
+    /// Switches features on, by Prometheus' names, separated by commas
+    #[arg(long, env = "MYTSDB_ENABLE_FEATURE", default_value = "", value_name = "NAMES", value_parser = Features::parse)]
+    enable_feature: Features,
     /// Longest text of a query
     #[arg(long, env = "MYTSDB_QUERY_MAX_LENGTH", default_value = "1MiB", value_name = "BYTES", value_parser = positive_bytes)]
     query_max_length: usize,
@@ -133,7 +150,7 @@ struct Flags {
     /// How long a client may take to send its headers or stay idle, and to send its body
     #[arg(long, env = "MYTSDB_HTTP_READ_TIMEOUT", default_value = "1m", value_name = "DURATION", value_parser = positive_duration_ms)]
     http_read_timeout: i64,
-    /// Origin whose pages may read the query API: *, none, or one such as https://example.org
+    /// Origins whose pages may read the query API: *, none, one such as https://example.org, or a regular expression
     #[arg(long, env = "MYTSDB_HTTP_CORS_ORIGIN", default_value = "*", value_name = "ORIGIN", value_parser = cors_origin)]
     http_cors_origin: CorsOrigin,
     /// Longest wait for running requests when the server goes down
@@ -142,13 +159,16 @@ struct Flags {
     /// Switches the admin API on
     #[arg(long, env = "MYTSDB_ENABLE_ADMIN_API", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     enable_admin_api: bool,
+    /// Switches /-/reload and /-/quit on
+    #[arg(long, env = "MYTSDB_ENABLE_LIFECYCLE", default_value_t = false, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    enable_lifecycle: bool,
     /// What is logged: error, warn, info, debug, trace, or a filter such as info,mytsdb=debug
     #[arg(long, env = "MYTSDB_LOG_LEVEL", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     log_level: String,
 }
 
 /// Whose pages may read the query API from a browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum CorsOrigin {
     /// Everybody's, as Prometheus does by default.
     Any,
@@ -156,6 +176,8 @@ pub enum CorsOrigin {
     None,
     /// Those of one origin.
     One(axum::http::HeaderValue),
+    /// Those of the origins that a regular expression describes as a whole.
+    Pattern(Matcher),
 }
 
 /// All settings of a server, valid as a whole.
@@ -179,6 +201,8 @@ pub struct Config {
     pub cors_origin: CorsOrigin,
     /// Whether the admin API answers.
     pub is_admin_api_enabled: bool,
+    /// Whether `/-/reload` and `/-/quit` answer.
+    pub is_lifecycle_enabled: bool,
     /// Filter of the log.
     pub log_filter: String,
     /// Every flag with its value as text, for `/api/v1/status/flags`.
@@ -194,8 +218,18 @@ pub struct QueryConfig {
     pub timeout: Duration,
     /// Most queries evaluated at a time.
     pub concurrency_max: usize,
+    /// Most queries that wait.
+    pub waiting_count_max: usize,
     /// Most bytes of samples of one query.
     pub bytes_max: usize,
+    /// Most bytes of samples of a tenant's queries together.
+    pub tenant_bytes_max: usize,
+    /// Most bytes of samples of all queries together.
+    pub total_bytes_max: usize,
+    /// File that gets a line per finished query.
+    pub log_file: Option<PathBuf>,
+    /// What is switched on beyond the defaults.
+    pub features: Features,
     /// Longest text of a query in bytes.
     pub text_bytes_max: usize,
 }
@@ -258,7 +292,12 @@ impl Config {
                 lookback_ms: flags.lookback_delta,
                 timeout: Duration::from_millis(flags.query_timeout.unsigned_abs()),
                 concurrency_max: flags.query_max_concurrency,
+                waiting_count_max: flags.query_max_waiting,
                 bytes_max: flags.query_max_bytes,
+                tenant_bytes_max: flags.query_max_tenant_bytes,
+                total_bytes_max: flags.query_max_total_bytes,
+                log_file: flags.query_log_file,
+                features: flags.enable_feature,
                 text_bytes_max: flags.query_max_length,
             },
             limits: Limits {
@@ -271,6 +310,7 @@ impl Config {
             },
             cors_origin: flags.http_cors_origin,
             is_admin_api_enabled: flags.enable_admin_api,
+            is_lifecycle_enabled: flags.enable_lifecycle,
             log_filter: flags.log_level,
             flags: shown,
         }
@@ -365,15 +405,22 @@ fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
+const ALLOWED_ORIGINS: &str = "allowed are *, none, an origin such as https://example.org, or a regular expression such as https?://(a|b)\\.example\\.org";
+
 fn cors_origin(text: &str) -> Result<CorsOrigin, String> {
     match text {
         "*" => Ok(CorsOrigin::Any),
         "none" => Ok(CorsOrigin::None),
+        pattern if pattern.contains(['(', '[', '*', '+', '?', '|', '\\', '^', '$']) => {
+            Matcher::new(MatchOp::Regex, "origin", pattern)
+                .map(CorsOrigin::Pattern)
+                .map_err(|error| format!("{error}; {ALLOWED_ORIGINS}"))
+        }
         origin if origin.starts_with("http://") || origin.starts_with("https://") => origin
             .parse()
             .map(CorsOrigin::One)
             .map_err(|_| "allowed are the characters of an HTTP header".to_owned()),
-        _ => Err("allowed are *, none, or an origin such as https://example.org".to_owned()),
+        _ => Err(ALLOWED_ORIGINS.to_owned()),
     }
 }
 
@@ -418,6 +465,7 @@ mod tests {
             ("--query-max-concurrency", "0", "from 1 to 100000"),
             ("--write-max-bytes", "1PB", "32MiB"),
             ("--http-port", "70000", "65535"),
+            ("--enable-feature", "promql-magic", "promql-delayed-name-removal"),
             ("--http-cors-origin", "example.org", "https://example.org"),
         ] {
             let message = config(&[flag, value]).unwrap_err().to_string();

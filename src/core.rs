@@ -7,6 +7,7 @@ use mytsdb_promql::{Engine, ParseOptions};
 use mytsdb_storage::Storage;
 
 use crate::blocking::Blocking;
+use crate::queries::Queries;
 use crate::telemetry::Metrics;
 
 /// Shared by all protocols of one server.
@@ -18,6 +19,8 @@ pub struct Core {
     pub engine: Engine,
     /// What the parser accepts.
     pub parse_options: ParseOptions,
+    /// Which queries run, and what they may hold.
+    pub queries: Queries,
     /// Runs what may block or compute for long.
     pub blocking: Blocking,
     /// The server's own metrics.

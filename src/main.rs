@@ -63,7 +63,10 @@ fn run(config: Config) -> Result<(), Box<dyn Error>> {
             running = Server::start(config) => running?,
             () = &mut asked_to_stop => return Ok(()),
         };
-        asked_to_stop.await;
+        tokio::select! {
+            () = asked_to_stop => {}
+            () = running.quit_asked() => {}
+        }
         running.shutdown().await?;
         Ok(())
     });

@@ -21,6 +21,7 @@ use crate::grpc;
 use crate::http::{self, HttpState};
 use crate::maintenance;
 use crate::otlp::{self, OtlpOptions};
+use crate::queries::{Queries, QueriesOptions, QueryLog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
 
@@ -56,6 +57,14 @@ pub enum StartError {
     /// The thread that opened the storage panicked; the panic is in the log.
     #[error("cannot open the storage: internal error")]
     OpenPanicked,
+    /// The file of `--query-log-file` cannot be opened.
+    #[error("cannot open the query log {path}: {source}")]
+    QueryLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file of `--addresses-file` cannot be written.
     #[error("cannot write {path}: {source}")]
     AddressesFile {
@@ -166,6 +175,11 @@ impl Running {
         &self.core
     }
 
+    /// Comes back when a client asked over `/-/quit` that the server ends.
+    pub fn quit_asked(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shutdown.quit_asked()
+    }
+
     /// Stops accepting, finishes what runs (at most `--shutdown-timeout`), flushes and closes the storage.
     ///
     /// # Errors
@@ -208,7 +222,11 @@ fn grpc_server(config: &Config) -> tonic::transport::Server {
 }
 
 fn flight_options(config: &Config) -> FlightOptions {
-    FlightOptions { message_bytes_max: config.limits.grpc_message_bytes_max, ..FlightOptions::default() }
+    FlightOptions {
+        message_bytes_max: config.limits.grpc_message_bytes_max,
+        query_timeout: config.query.timeout,
+        ..FlightOptions::default()
+    }
 }
 
 fn otlp_options(config: &Config) -> OtlpOptions {
@@ -219,7 +237,22 @@ fn otlp_options(config: &Config) -> OtlpOptions {
     }
 }
 
+fn queries_options(config: &Config) -> QueriesOptions {
+    QueriesOptions {
+        concurrency_max: config.query.concurrency_max,
+        waiting_count_max: config.query.waiting_count_max,
+        tenant_bytes_max: config.query.tenant_bytes_max,
+        bytes_max: config.query.total_bytes_max,
+    }
+}
+
 async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, StartError> {
+    let query_log = match &config.query.log_file {
+        Some(path) => {
+            Some(QueryLog::open(path).map_err(|source| StartError::QueryLog { path: path.clone(), source })?)
+        }
+        None => None,
+    };
     let options = config.storage.clone();
     let data_dir = options.data_dir.display().to_string();
     let opened = tokio::task::spawn_blocking(move || Storage::open(options, now_ms())).await;
@@ -232,12 +265,15 @@ async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, Start
         engine: Engine::new(EngineOptions {
             lookback_ms: config.query.lookback_ms,
             query_bytes_max: config.query.bytes_max,
+            delayed_name_removal: config.query.features.delayed_name_removal,
+            use_start_timestamps: config.query.features.use_start_timestamps,
             ..EngineOptions::default()
         }),
         parse_options: ParseOptions {
             query_bytes_max: config.query.text_bytes_max,
             ..ParseOptions::default()
         },
+        queries: Queries::new(queries_options(config), query_log),
         blocking: Blocking::new(config.query.concurrency_max + BLOCKING_WRITES_MIN),
         metrics,
     })

@@ -14,6 +14,8 @@ pub struct Shutdown {
     /// Cancelled when the wait is over: drop what still runs.
     abort: CancellationToken,
     tasks: TaskTracker,
+    /// Cancelled when a client asked the server to end.
+    quit: CancellationToken,
 }
 
 impl Shutdown {
@@ -36,6 +38,16 @@ impl Shutdown {
     /// Comes back when the server should stop. Owns what it needs, so that it can be handed on.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
         self.stop.clone().cancelled_owned()
+    }
+
+    /// Tells whoever runs the server that it should end.
+    pub fn ask_to_quit(&self) {
+        self.quit.cancel();
+    }
+
+    /// Comes back when a client asked the server to end.
+    pub fn quit_asked(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.quit.clone().cancelled_owned()
     }
 
     /// Whether the server is going down.

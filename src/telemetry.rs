@@ -97,7 +97,9 @@ impl Metrics {
     }
 
     /// Renders everything, the storage's and the process' own figures, in the Prometheus text format.
-    pub fn render(&self, storage: Option<&StorageStats>) -> String {
+    ///
+    /// `queries`: how many run and wait, and the bytes that they hold.
+    pub fn render(&self, storage: Option<&StorageStats>, queries: Option<((usize, usize), usize)>) -> String {
         let mut text = String::with_capacity(8192);
         let counters = self.counters.lock().map(|counters| counters.clone()).unwrap_or_default();
         for (name, help) in COUNTERS {
@@ -109,6 +111,16 @@ impl Metrics {
         self.render_durations(&mut text);
         if let Some(stats) = storage {
             render_storage(&mut text, stats);
+        }
+        if let Some(((running, waiting), used_bytes)) = queries {
+            for (name, help, value) in [
+                ("mytsdb_queries_running", "PromQL queries and reads that run.", running),
+                ("mytsdb_queries_waiting", "PromQL queries and reads that wait for their turn.", waiting),
+                ("mytsdb_query_memory_bytes", "Bytes that samples of queries take.", used_bytes),
+            ] {
+                head(&mut text, name, "gauge", help);
+                sample(&mut text, name, "", value as f64);
+            }
         }
         render_process(&mut text);
         text
@@ -257,7 +269,7 @@ mod tests {
         metrics.rejected_points("otlp", "too_old", "anonymous", 3);
         metrics.query("success", 10);
         metrics.http_request("/api/v1/query", 200, Duration::from_millis(3));
-        let text = metrics.render(None);
+        let text = metrics.render(None, None);
         for line in [
             "# TYPE mytsdb_accepted_samples_total counter",
             "mytsdb_accepted_samples_total{protocol=\"remote_write\"} 7",
@@ -277,6 +289,6 @@ mod tests {
         for index in 0..LABEL_SETS_PER_FAMILY_MAX + 5 {
             metrics.rejected_points("otlp", "too_old", &format!("t{index}"), 1);
         }
-        assert!(metrics.render(None).contains("reason=\"too_old\",tenant=\"other\"} 5"));
+        assert!(metrics.render(None, None).contains("reason=\"too_old\",tenant=\"other\"} 5"));
     }
 }

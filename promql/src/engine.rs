@@ -9,6 +9,7 @@ use mytsdb_storage::read::ReadError;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::annotation::Annotations;
+use crate::budget::{BudgetScope, MemoryBudget, Reservation};
 use crate::eval::{self, Context, Operand, execution};
 use crate::grid::StepGrid;
 use crate::parse::ast::{Expr, ValueType};
@@ -27,6 +28,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Whether `rate`, `increase`, `irate`, `resets` and `start_timestamp` look at start times.
     pub use_start_timestamps: bool,
+    /// What the query's bytes are taken of, too: its tenant's budget, for example.
+    pub shared_budget: Option<Arc<MemoryBudget>>,
     /// Threads that one query may use.
     pub thread_count: usize,
 }
@@ -39,6 +42,7 @@ impl Default for EngineOptions {
             query_bytes_max: 1 << 30,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            shared_budget: None,
             thread_count: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -95,13 +99,15 @@ pub enum EvalError {
     TimedOut,
     /// It needs more memory than it may have.
     #[error(
-        "query processing would load too many samples into memory in query execution: {needed} bytes needed, the limit is {limit}{selector}"
+        "query processing would load too many samples into memory in query execution: {needed} bytes needed, the limit{scope} is {limit}{selector}"
     )]
     TooManyBytes {
-        /// Bytes needed, as far as known.
+        /// Bytes needed, as far as known, with what is held under this limit already.
         needed: usize,
         /// Bytes allowed.
         limit: usize,
+        /// Whose limit.
+        scope: BudgetScope,
         /// ` by selector …`, or empty.
         selector: String,
     },
@@ -123,7 +129,7 @@ pub struct QueryStats {
 }
 
 /// A result with the remarks about it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct QueryOutput {
     /// The result.
     pub value: Value,
@@ -131,6 +137,8 @@ pub struct QueryOutput {
     pub annotations: Annotations,
     /// Facts about the evaluation.
     pub stats: QueryStats,
+    /// The bytes of `value`; they count against the limits until this is dropped.
+    pub memory: Reservation,
 }
 
 /// Evaluates trees over snapshots. Holds no data; cheap to share: clones share the threads.
@@ -152,6 +160,11 @@ impl Engine {
     /// The settings.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The same threads with other settings.
+    pub fn with_options(&self, options: EngineOptions) -> Self {
+        Self { options, threads: Arc::clone(&self.threads) }
     }
 
     /// The threads that evaluate.
@@ -189,9 +202,9 @@ impl Engine {
     ) -> Result<QueryOutput, EvalError> {
         self.threads()?.install(|| {
             let ctx = Context::new(snapshot, &self.options, cancellation, expr, (time_ms, time_ms, 0));
-            let value = instant_value(&ctx, expr, time_ms)?;
+            let (value, memory) = instant_value(&ctx, expr, time_ms)?;
             let (annotations, stats) = ctx.finish();
-            Ok(QueryOutput { value, annotations, stats })
+            Ok(QueryOutput { value, annotations, stats, memory })
         })
     }
 
@@ -222,52 +235,73 @@ impl Engine {
             let times = (start_ms, end_ms, step_ms);
             let ctx = Context::new(snapshot, &self.options, cancellation, expr, times);
             let grid = StepGrid::new(start_ms, end_ms, step_ms);
-            let value = Value::Matrix(range_value(&ctx, expr, &grid)?);
+            let (series, memory) = range_value(&ctx, expr, &grid)?;
             let (annotations, stats) = ctx.finish();
-            Ok(QueryOutput { value, annotations, stats })
+            Ok(QueryOutput { value: Value::Matrix(series), annotations, stats, memory })
         })
     }
 }
 
-fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Value, EvalError> {
+/// The result and its memory.
+type Held<T> = (T, Reservation);
+
+fn instant_value(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Held<Value>, EvalError> {
     if expr.value_type() == ValueType::Matrix {
-        return Ok(Value::Matrix(eval::matrix(ctx, expr, time_ms)?));
+        let series = eval::matrix(ctx, expr, time_ms)?;
+        let point_count: usize = series.iter().map(|series| series.values.len()).sum();
+        let memory = ctx.reserve_numbers(2, point_count, String::new)?;
+        return Ok((Value::Matrix(series), memory));
     }
     Ok(match eval::eval(ctx, expr, &StepGrid::single(time_ms))? {
-        Operand::Scalar(scalars) => Value::Scalar { timestamp_ms: time_ms, value: scalars.at(0) },
+        Operand::Scalar(scalars) => {
+            (Value::Scalar { timestamp_ms: time_ms, value: scalars.at(0) }, ctx.reserve(0, String::new)?)
+        }
         Operand::String(text) => {
-            Value::String { timestamp_ms: time_ms, text: String::from_utf8_lossy(&text).into_owned() }
+            let memory = ctx.reserve(text.len(), String::new)?;
+            (
+                Value::String { timestamp_ms: time_ms, text: String::from_utf8_lossy(&text).into_owned() },
+                memory,
+            )
         }
         Operand::Vector(mut block) => {
             block.finish_names()?;
+            let bytes = block.len().saturating_mul(size_of::<VectorSample>());
+            let memory = ctx.reserve(bytes.saturating_add(block.histogram_bytes()), String::new)?;
             let sample = |index: usize| VectorSample {
                 labels: block.labels[index].set.clone(),
                 timestamp_ms: time_ms,
                 value: block.row(index)[0],
                 histogram: block.histogram(index, 0).cloned(),
             };
-            Value::Vector((0..block.len()).map(sample).collect())
+            (Value::Vector((0..block.len()).map(sample).collect()), memory)
         }
     })
 }
 
-fn range_value(ctx: &Context<'_>, expr: &Expr, grid: &StepGrid) -> Result<Vec<MatrixSeries>, EvalError> {
+fn range_value(
+    ctx: &Context<'_>,
+    expr: &Expr,
+    grid: &StepGrid,
+) -> Result<Held<Vec<MatrixSeries>>, EvalError> {
     match eval::eval(ctx, expr, grid)? {
         Operand::Scalar(scalars) => {
-            let _reservation = ctx.reserve_numbers(2, grid.count, String::new)?;
+            let memory = ctx.reserve_numbers(2, grid.count, String::new)?;
             let (timestamps_ms, values) =
                 (0..grid.count).map(|step_index| (grid.time_ms(step_index), scalars.at(step_index))).unzip();
             let labels = LabelSet::empty();
             let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
-            Ok(if grid.count == 0 { Vec::new() } else { vec![series] })
+            Ok((if grid.count == 0 { Vec::new() } else { vec![series] }, memory))
         }
         Operand::String(_) => Err(execution("expected type instant vector, got string")),
         Operand::Vector(mut block) => {
             block.finish_names()?;
+            let point_count: usize = block.rows().map(|(_, row)| eval::present_count(row)).sum();
+            let bytes = point_count.saturating_mul(16).saturating_add(block.histogram_bytes());
+            let memory = ctx.reserve(bytes, String::new)?;
             let mut series: Vec<MatrixSeries> =
                 (0..block.len()).map(|index| eval::series_of(&block, index, grid)).collect();
             series.sort_by(|left, right| left.labels.cmp(&right.labels));
-            Ok(series)
+            Ok((series, memory))
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod annotation;
 #[doc(hidden)]
 pub mod bench_kernels;
+mod budget;
 mod engine;
 mod eval;
 pub mod function;
@@ -16,6 +17,7 @@ pub mod parse;
 pub mod value;
 
 pub use annotation::{Annotation, Annotations, Severity};
+pub use budget::{BudgetScope, MemoryBudget, Reservation};
 pub use engine::{CancelReason, Cancellation, Engine, EngineOptions, EvalError, QueryOutput, QueryStats};
 pub use histogram::FloatHistogram;
 pub use parse::{ParseError, ParseOptions, parse, parse_selector};

@@ -35,6 +35,7 @@ mod service;
 mod ticket;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 
@@ -55,6 +56,8 @@ pub struct FlightOptions {
     pub inline_bytes_max: usize,
     /// Most rows in a record batch of a read.
     pub read_row_count_max: usize,
+    /// Longest time of a query, waiting included.
+    pub query_timeout: Duration,
 }
 
 impl Default for FlightOptions {
@@ -65,6 +68,7 @@ impl Default for FlightOptions {
             batch_in_flight_count_max: 8,
             inline_bytes_max: 64 << 10,
             read_row_count_max: 65_536,
+            query_timeout: Duration::from_secs(120),
         }
     }
 }

@@ -4,50 +4,67 @@
 //! and those of a table scan are then built one at a time as the client takes them. Dropping the call stops it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
-use mytsdb_promql::{CancelReason, Cancellation, EvalError, MatrixSeries, Value};
+use mytsdb_promql::{CancelReason, EvalError, MatrixSeries, QueryOutput, Value};
 use mytsdb_storage::Snapshot;
 use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns};
 use tonic::Status;
 
+use super::FlightOptions;
 use super::rows::{Batches, ReadSeries, SeriesRows};
 use super::schema::Table;
 use super::ticket::{Query, Source};
 use crate::core::Core;
-
-/// Stops the evaluation if the client goes away before its end.
-struct CancelOnDrop(Cancellation);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel(CancelReason::Canceled);
-    }
-}
+use crate::queries::{CancelOnDrop, Description, Place, StartError};
 
 /// Runs `query` and returns its rows as Flight messages.
 pub(super) async fn stream(
     core: Arc<Core>,
     tenant: TenantId,
     query: Query,
-    row_count_max: usize,
+    options: &FlightOptions,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let cancellation = Cancellation::default();
+    let (asked, timeout) = (Instant::now(), options.query_timeout);
+    let (query_text, times_ms) = query.source.describe(core.now_ms());
+    let description = Description {
+        tenant: tenant.clone(),
+        query: query_text,
+        times_ms,
+        client: None,
+        method: "DoGet".to_owned(),
+        path: "/arrow.flight.protocol.FlightService/DoGet",
+    };
+    let place = core
+        .queries
+        .start(description.clone(), timeout, core.now_ms())
+        .await
+        .map_err(|error| start_status(&error))?;
+    let cancellation = place.cancellation().clone();
     let _guard = CancelOnDrop(cancellation.clone());
     let schema = query.columns.schema();
     let columns = query.columns;
     let worker = Arc::clone(&core);
-    let series = core
-        .blocking
-        .run(move || run(&worker, &tenant, query.source, &cancellation))
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))??;
-    let batches = batch_stream(core, Batches::new(series, columns, row_count_max));
+    let work = move || {
+        let rows = run(&worker, &tenant, query.source, &place);
+        let error = rows.as_ref().err().map(Status::message);
+        worker.queries.log_end(&description, error, None, worker.now_ms());
+        rows
+    };
+    let series = tokio::select! {
+        rows = core.blocking.run(work) => rows.map_err(|error| Status::unavailable(error.to_string()))??,
+        () = tokio::time::sleep(timeout.saturating_sub(asked.elapsed())) => {
+            cancellation.cancel(CancelReason::TimedOut);
+            return Err(eval_status(EvalError::TimedOut));
+        }
+    };
+    let batches = batch_stream(core, Batches::new(series, columns, options.read_row_count_max));
     let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
     Ok(messages.map(|message| message.map_err(Status::from)).boxed())
 }
@@ -72,12 +89,9 @@ fn batch_stream(
     })
 }
 
-fn run(
-    core: &Core,
-    tenant: &TenantId,
-    source: Source,
-    cancellation: &Cancellation,
-) -> Result<SeriesRows, Status> {
+fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<SeriesRows, Status> {
+    let engine = place.engine(&core.engine, None);
+    let cancellation = place.cancellation();
     let snapshot = core.storage.reader(tenant);
     let parse = |promql: &str| {
         mytsdb_promql::parse(promql, &core.parse_options)
@@ -87,13 +101,18 @@ fn run(
         Source::Table { table, range } => return scan(&snapshot, &table, range),
         Source::Instant { promql, time_ms } => {
             let time_ms = time_ms.unwrap_or_else(|| core.now_ms());
-            core.engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
+            engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
         }
         Source::Range { promql, start_ms, end_ms, step_ms } => {
-            core.engine.range(&snapshot, &parse(&promql)?, start_ms, end_ms, step_ms, cancellation)
+            engine.range(&snapshot, &parse(&promql)?, start_ms, end_ms, step_ms, cancellation)
         }
     };
-    rows_of(output.map_err(eval_status)?.value)
+    let QueryOutput { value, memory, .. } = output.map_err(eval_status)?;
+    let rows = rows_of(value)?;
+    // The result counts against the limits until its last row is sent.
+    Ok(Box::new(rows.inspect(move |_| {
+        let _held = &memory;
+    })))
 }
 
 /// A value column has room for numbers only.
@@ -147,6 +166,14 @@ fn eval_status(error: EvalError) -> Status {
         EvalError::TooManyBytes { .. } => Status::resource_exhausted(error.to_string()),
         EvalError::Read(error) => read_status(&error),
         _ => Status::invalid_argument(error.to_string()),
+    }
+}
+
+fn start_status(error: &StartError) -> Status {
+    match error {
+        StartError::Gate(_) => Status::resource_exhausted(error.to_string()),
+        StartError::Canceled => Status::cancelled(error.to_string()),
+        StartError::TimedOut => Status::deadline_exceeded(error.to_string()),
     }
 }
 

@@ -101,7 +101,7 @@ impl FlightService for MetricsFlight {
     async fn do_get(&self, request: Request<Ticket>) -> Reply<FlightData> {
         let tenant = tenant(&request)?;
         let query = ticket::query(&request.into_inner().ticket)?;
-        let rows = read::stream(Arc::clone(&self.core), tenant, query, self.options.read_row_count_max);
+        let rows = read::stream(Arc::clone(&self.core), tenant, query, &self.options);
         Ok(Response::new(rows.await?))
     }
 

@@ -66,6 +66,22 @@ pub(super) enum Source {
     },
 }
 
+impl Source {
+    /// The text of the query and its first and last time and step, for lists and logs.
+    pub(super) fn describe(&self, now_ms: i64) -> (String, (i64, i64, i64)) {
+        match self {
+            Self::Instant { promql, time_ms } => {
+                let time_ms = time_ms.unwrap_or(now_ms);
+                (promql.clone(), (time_ms, time_ms, 0))
+            }
+            Self::Range { promql, start_ms, end_ms, step_ms } => {
+                (promql.clone(), (*start_ms, *end_ms, *step_ms))
+            }
+            Self::Table { table, range } => (format!("{table:?}"), (range.start_ms, range.end_ms, 0)),
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Command {

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::HttpState;
 use crate::config::CorsOrigin;
 
-/// Adds the headers if the request names an origin whose pages may read.
+/// Answers `OPTIONS`, and adds the headers if the request names an origin whose pages may read.
 pub(super) async fn allow_origin(
     State(state): State<Arc<HttpState>>,
     request: Request,
@@ -21,9 +21,16 @@ pub(super) async fn allow_origin(
     let allowed = request.headers().get(header::ORIGIN).and_then(|origin| match &state.config.cors_origin {
         CorsOrigin::Any => Some(HeaderValue::from_static("*")),
         CorsOrigin::One(allowed) => (allowed == origin).then(|| origin.clone()),
+        CorsOrigin::Pattern(pattern) => {
+            origin.to_str().is_ok_and(|text| pattern.matches(text)).then(|| origin.clone())
+        }
         CorsOrigin::None => None,
     });
-    let mut response = next.run(request).await;
+    let mut response = match *request.method() {
+        // Every path answers this way, whatever else it answers.
+        Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => next.run(request).await,
+    };
     if let Some(allowed) = allowed {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);

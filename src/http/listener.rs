@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,10 @@ const HTTP2_STREAM_COUNT_MAX: u32 = 256;
 /// Pause after the system could not accept (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The address at the other end of a connection, as an extension of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddr(pub SocketAddr);
+
 /// Serves `router` on `listener` until `shutdown`.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
     let permits = Arc::new(Semaphore::new(limits.connection_count_max));
@@ -42,14 +47,15 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             accepted = listener.accept() => accepted,
             () = &mut stopping => return,
         };
-        let stream = match accepted {
-            Ok((stream, _peer)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 pause_after(&error).await;
                 continue;
             }
         };
-        let connection = serve_connection(stream, router.clone(), Arc::clone(&builder), shutdown.clone());
+        let connection =
+            serve_connection(stream, peer, router.clone(), Arc::clone(&builder), shutdown.clone());
         shutdown.spawn(async move {
             connection.await;
             drop(permit);
@@ -83,6 +89,7 @@ fn connection_builder(limits: &Limits) -> Builder<TokioExecutor> {
 
 async fn serve_connection(
     stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     builder: Arc<Builder<TokioExecutor>>,
     shutdown: Shutdown,
@@ -91,7 +98,8 @@ async fn serve_connection(
         debug!(%error, "connection is gone before it was served");
         return;
     }
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ClientAddr(peer));
         let mut router = router.clone();
         async move {
             let response: Result<_, Infallible> = router.call(request.map(Body::new)).await;

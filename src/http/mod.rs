@@ -6,6 +6,8 @@ mod cors;
 pub mod listener;
 mod observe;
 
+pub use listener::ClientAddr;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -28,6 +30,9 @@ use crate::{health, prom_api, remote};
 /// Responses below this size are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
+/// Most clients that wait for notifications, as in Prometheus.
+const NOTIFICATION_CLIENT_COUNT_MAX: usize = 16;
+
 /// What all HTTP handlers share.
 #[derive(Debug)]
 pub struct HttpState {
@@ -35,10 +40,10 @@ pub struct HttpState {
     pub config: Config,
     /// The server's own metrics.
     pub metrics: Arc<Metrics>,
-    /// One permit per query that is evaluated.
-    pub query_gate: Arc<Semaphore>,
     /// One permit per KiB of write bodies in flight.
     pub write_gate: Arc<Semaphore>,
+    /// One permit per client that waits for notifications.
+    pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
     pub shutdown: Shutdown,
     /// When the server was started, for `/api/v1/status/runtimeinfo`.
@@ -54,8 +59,8 @@ impl HttpState {
     pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
         Self {
-            query_gate: Arc::new(Semaphore::new(config.query.concurrency_max)),
             write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
+            notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,
             started_ms: crate::core::now_ms(),
@@ -82,12 +87,16 @@ impl HttpState {
     }
 }
 
-fn unavailable(is_stopping: bool) -> Response {
+pub(crate) fn unavailable(is_stopping: bool) -> Response {
     let stopping = HeaderValue::from_static(if is_stopping { "true" } else { "false" });
     let mut headers = HeaderMap::new();
     headers.insert("x-prometheus-stopping", stopping);
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     (StatusCode::SERVICE_UNAVAILABLE, headers, "Service Unavailable").into_response()
+}
+
+async fn method_not_allowed() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
 /// All routes of the HTTP port.
@@ -97,6 +106,8 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
     // Pages of other origins may ask queries, but neither write nor administrate.
     let queries = prom_api::router()
+        // Set before the layers, so that they see `OPTIONS`.
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(compression)
         .layer(from_fn_with_state(Arc::clone(state), cors::allow_origin));
     let operations = health::router().route("/", get(|| async { "MyTSDB\n" }));
@@ -105,6 +116,10 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(prom_api::admin::router())
         .merge(operations)
         .merge(remote::router())
+        .merge(remote::read::router())
+        // The words of Go's server.
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::new())
         .route_layer(from_fn_with_state(Arc::clone(state), observe::observe))
         .with_state(Arc::clone(state))

@@ -12,6 +12,7 @@ use axum::routing::post;
 use mytsdb_storage::Storage;
 use serde::Serialize;
 
+use super::active_queries;
 use super::call::Call;
 use super::error::{ApiError, ErrorType};
 use super::response::success;
@@ -27,6 +28,8 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/admin/tsdb/snapshot", post(snapshot).put(snapshot))
         .route("/api/v1/admin/tsdb/compact", post(compact).put(compact))
         .route("/api/v1/admin/tsdb/flush", post(flush).put(flush))
+        // Pages of other origins must not stop queries.
+        .merge(active_queries::router())
 }
 
 /// Deletes the samples in a range of the tenant's series that any `match[]` finds; answers when that is durable.
@@ -37,7 +40,7 @@ async fn delete_series(call: Call) -> Result<Response, ApiError> {
         return Err(ApiError::bad_data("no match[] parameter provided"));
     }
     let range = call.params.time_range()?;
-    let sets = parse_selectors(&selectors, &call.core.parse_options)?;
+    let sets = parse_selectors(&selectors, &call.core.parse_options, "match[]")?;
     let tenant = call.tenant.clone();
     work(&call, move |storage, now_ms| storage.delete_series(&tenant, &sets, range, now_ms)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -107,7 +110,7 @@ async fn work<T: Send + 'static, E: std::error::Error + Send + 'static>(
 }
 
 /// Go's `strconv.ParseBool`.
-fn parse_bool(text: &str) -> Option<bool> {
+pub(super) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

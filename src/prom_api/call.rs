@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use mytsdb_storage::Snapshot;
 use mytsdb_storage::model::TenantId;
@@ -10,7 +11,8 @@ use mytsdb_storage::model::TenantId;
 use super::error::ApiError;
 use super::params::Params;
 use crate::core::Core;
-use crate::http::HttpState;
+use crate::http::{ClientAddr, HttpState};
+use crate::queries::Description;
 use crate::tenant::tenant_of;
 
 /// One call of the API.
@@ -20,6 +22,8 @@ pub(super) struct Call {
     pub(super) core: Arc<Core>,
     pub(super) tenant: TenantId,
     pub(super) params: Params,
+    method: Method,
+    client: Option<ClientAddr>,
 }
 
 impl FromRequest<Arc<HttpState>> for Call {
@@ -29,14 +33,33 @@ impl FromRequest<Arc<HttpState>> for Call {
         let core = Arc::clone(state.ready_core().map_err(|response| *response)?);
         let tenant = tenant_of(request.headers())
             .map_err(|error| ApiError::bad_data(error.to_string()).into_response())?;
+        let method = request.method().clone();
+        let client = request.extensions().get::<ClientAddr>().copied();
         let params = Params::of(request, state.config.limits.read_timeout)
             .await
             .map_err(IntoResponse::into_response)?;
-        Ok(Self { state: Arc::clone(state), core, tenant, params })
+        Ok(Self { state: Arc::clone(state), core, tenant, params, method, client })
     }
 }
 
 impl Call {
+    /// Describes a query of this call.
+    pub(super) fn describe(
+        &self,
+        path: &'static str,
+        query: String,
+        times_ms: (i64, i64, i64),
+    ) -> Description {
+        Description {
+            tenant: self.tenant.clone(),
+            query,
+            times_ms,
+            client: self.client.map(|client| client.0.ip().to_string()),
+            method: self.method.as_str().to_owned(),
+            path,
+        }
+    }
+
     /// Runs `work` on the tenant's snapshot, off the async threads.
     pub(super) async fn read<T: Send + 'static>(
         &self,

@@ -8,6 +8,7 @@ use mytsdb_storage::read::ReadError;
 use serde::Serialize;
 
 use crate::blocking::BlockingError;
+use crate::queries::StartError;
 
 /// Prometheus' error types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(super) enum ErrorType {
     Timeout,
     Internal,
     Unavailable,
+    /// `unavailable` with a status that tells clients to come back.
+    Overloaded,
+    NotFound,
 }
 
 impl ErrorType {
@@ -29,7 +33,8 @@ impl ErrorType {
             Self::Canceled => "canceled",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Overloaded => "unavailable",
+            Self::NotFound => "not_found",
         }
     }
 
@@ -39,7 +44,8 @@ impl ErrorType {
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // 499 is nginx's "client closed request", which Prometheus uses too.
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-            Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotFound => StatusCode::NOT_FOUND,
             // Prometheus gives `unavailable` the default status.
             Self::Internal | Self::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -81,6 +87,17 @@ impl From<EvalError> for ApiError {
             EvalError::TimedOut => ErrorType::Timeout,
             EvalError::Read(_) => ErrorType::Internal,
             _ => ErrorType::Execution,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<StartError> for ApiError {
+    fn from(error: StartError) -> Self {
+        let kind = match error {
+            StartError::Gate(_) => ErrorType::Overloaded,
+            StartError::Canceled => ErrorType::Canceled,
+            StartError::TimedOut => ErrorType::Timeout,
         };
         Self::new(kind, error.to_string())
     }

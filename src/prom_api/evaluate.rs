@@ -12,17 +12,16 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use mytsdb_promql::parse::ast::{Expr, ValueType};
-use mytsdb_promql::{
-    Annotations, CancelReason, Cancellation, Engine, EngineOptions, QueryOutput, Severity, Value, parse,
-};
+use mytsdb_promql::{Annotations, CancelReason, EvalError, QueryOutput, Reservation, Severity, Value, parse};
 use mytsdb_storage::model::TenantId;
-use serde_json::json;
 
 use super::call::Call;
-use super::error::{ApiError, ErrorType};
+use super::error::ApiError;
 use super::response::TRUNCATED;
 use super::result_json::{Remarks, ResultJson};
+use super::stats::Timings;
 use crate::core::Core;
+use crate::queries::{CancelOnDrop, Place};
 
 /// The part of an answer that is written before it is sent; most answers are smaller.
 const FIRST_CHUNK_BYTES: usize = 256 << 10;
@@ -48,7 +47,8 @@ pub(super) struct Question {
     limit: Option<usize>,
     timeout: Duration,
     lookback_ms: Option<i64>,
-    has_stats: bool,
+    /// The value of `stats`; empty = none are asked for.
+    stats: String,
 }
 
 impl Question {
@@ -72,33 +72,14 @@ impl Question {
             timeout,
             // As in Prometheus, 0 and less mean the default.
             lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
-            has_stats: call.params.get("stats").is_some(),
+            stats: call.params.get("stats").unwrap_or_default().to_owned(),
         })
-    }
-}
-
-/// Stops the query when the call is dropped because its client went away.
-struct CancelOnDrop(Cancellation);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel(CancelReason::Canceled);
     }
 }
 
 /// Evaluates and answers.
 pub(super) async fn evaluate(call: &Call, question: Question) -> Result<Response, ApiError> {
-    let cancellation = Cancellation::default();
-    let _guard = CancelOnDrop(cancellation.clone());
-    let timeout = question.timeout;
-    let outcome = tokio::select! {
-        outcome = run(call, question, cancellation.clone()) => outcome,
-        () = tokio::time::sleep(timeout) => {
-            // The evaluation notices soon; its client need not wait for that.
-            cancellation.cancel(CancelReason::TimedOut);
-            Err(ApiError::new(ErrorType::Timeout, "query timed out in expression evaluation"))
-        }
-    };
+    let outcome = run(call, question).await;
     match outcome {
         Ok((answer, samples_read)) => {
             call.state.metrics.query("success", samples_read);
@@ -112,23 +93,45 @@ pub(super) async fn evaluate(call: &Call, question: Question) -> Result<Response
 }
 
 /// Waits for a place, then works on a blocking thread. The place stays taken until the work ends.
-async fn run(call: &Call, question: Question, cancellation: Cancellation) -> Result<(Answer, u64), ApiError> {
+async fn run(call: &Call, question: Question) -> Result<(Answer, u64), ApiError> {
+    let (path, times_ms) = match question.times {
+        Times::Instant { time_ms } => ("/api/v1/query", (time_ms, time_ms, 0)),
+        Times::Range { start_ms, end_ms, step_ms } => ("/api/v1/query_range", (start_ms, end_ms, step_ms)),
+    };
+    let description = call.describe(path, question.query.clone(), times_ms);
     let asked = Instant::now();
-    let place = Arc::clone(&call.state.query_gate)
-        .acquire_owned()
-        .await
-        .map_err(|_| ApiError::new(ErrorType::Unavailable, "server is shutting down"))?;
-    let (core, tenant) = (Arc::clone(&call.core), call.tenant.clone());
+    let timeout = question.timeout;
+    let core = Arc::clone(&call.core);
+    let place = match core.queries.start(description.clone(), timeout, core.now_ms()).await {
+        Ok(place) => place,
+        Err(error) => {
+            let text = error.to_string();
+            let work = move || core.queries.log_end(&description, Some(&text), None, core.now_ms());
+            call.core.blocking.run(work).await?;
+            return Err(error.into());
+        }
+    };
+    let cancellation = place.cancellation().clone();
+    let _guard = CancelOnDrop(cancellation.clone());
+    let tenant = call.tenant.clone();
     let work = move || {
-        let queued = asked.elapsed();
+        let mut timings = Timings { queued: place.queued(), ..Timings::default() };
         let answer = core
             .engine
-            .install(|| answer(&core, &tenant, &question, &cancellation, queued))
+            .install(|| answer(&core, &tenant, &question, &place, &mut timings))
             .unwrap_or_else(|error| Err(error.into()));
-        drop(place);
+        let error = answer.as_ref().err().map(|error| error.text.as_str());
+        core.queries.log_end(&description, error, Some(timings.to_json()), core.now_ms());
         answer
     };
-    call.core.blocking.run(work).await?
+    tokio::select! {
+        answer = call.core.blocking.run(work) => answer?,
+        () = tokio::time::sleep(timeout.saturating_sub(asked.elapsed())) => {
+            // The evaluation notices soon; its client need not wait for that.
+            cancellation.cancel(CancelReason::TimedOut);
+            Err(EvalError::TimedOut.into())
+        }
+    }
 }
 
 /// Parses, evaluates and writes the beginning.
@@ -136,51 +139,40 @@ fn answer(
     core: &Core,
     tenant: &TenantId,
     question: &Question,
-    cancellation: &Cancellation,
-    queued: Duration,
+    place: &Place,
+    timings: &mut Timings,
 ) -> Result<(Answer, u64), ApiError> {
-    let started = Instant::now();
     let expr = parse(&question.query, &core.parse_options).map_err(|error| ApiError::parse(&error))?;
     if let Times::Range { .. } = question.times {
         check_range_type(&expr)?;
     }
-    let prepared = started.elapsed();
-    let output = eval(core, tenant, question, &expr, cancellation)?;
-    let evaluated = started.elapsed() - prepared;
-    let QueryOutput { mut value, annotations, stats } = output;
+    timings.prepared = place.started().elapsed();
+    let output = eval(core, tenant, question, &expr, place);
+    timings.evaluated = place.started().elapsed() - timings.prepared;
+    let QueryOutput { mut value, annotations, stats, memory } = output?;
+    timings.samples = stats;
     let mut remarks = remarks(&annotations, &question.query);
     if question.limit.is_some_and(|limit| truncate(&mut value, limit)) {
         remarks.warnings.push(TRUNCATED.to_owned());
     }
-    if question.has_stats {
-        let seconds = |duration: Duration| duration.as_secs_f64();
-        remarks.stats = Some(
-            json!({
-                "timings": {
-                    "evalTotalTime": seconds(prepared + evaluated),
-                    "resultSortTime": 0,
-                    "queryPreparationTime": seconds(prepared),
-                    "innerEvalTime": seconds(evaluated),
-                    "execQueueTime": seconds(queued),
-                    "execTotalTime": seconds(queued + prepared + evaluated),
-                },
-                "samples": {
-                    "totalQueryableSamples": stats.samples_read,
-                    "samplesRead": stats.samples_read,
-                    "peakSamples": stats.peak_bytes / 16,
-                },
-            })
-            .to_string(),
-        );
+    if !question.stats.is_empty() {
+        if !matches!(question.stats.as_str(), "true" | "all") {
+            remarks.warnings.push(format!(
+                "value {:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+                question.stats
+            ));
+        }
+        remarks.stats = Some(timings.to_json().to_string());
     }
     let mut rest = ResultJson::new(value, &remarks);
     if let Some(parts) = rest.write_in_parallel(core.engine.options().thread_count) {
         let written = parts.into_iter().map(Bytes::from).collect();
-        return Ok((Answer { written, rest: None }, stats.samples_read));
+        return Ok((Answer { written, rest: None, memory }, stats.samples_read));
     }
     let mut first = Vec::with_capacity(4096);
     let has_more = rest.fill(&mut first, FIRST_CHUNK_BYTES);
-    Ok((Answer { written: vec![first.into()], rest: has_more.then_some(rest) }, stats.samples_read))
+    let written = vec![first.into()];
+    Ok((Answer { written, rest: has_more.then_some(rest), memory }, stats.samples_read))
 }
 
 fn eval(
@@ -188,20 +180,16 @@ fn eval(
     tenant: &TenantId,
     question: &Question,
     expr: &Expr,
-    cancellation: &Cancellation,
-) -> Result<QueryOutput, ApiError> {
-    let own_engine = question
-        .lookback_ms
-        .map(|lookback_ms| Engine::new(EngineOptions { lookback_ms, ..core.engine.options().clone() }));
-    let engine = own_engine.as_ref().unwrap_or(&core.engine);
+    place: &Place,
+) -> Result<QueryOutput, EvalError> {
+    let engine = place.engine(&core.engine, question.lookback_ms);
     let snapshot = core.storage.reader(tenant);
-    let output = match question.times {
-        Times::Instant { time_ms } => engine.instant(&snapshot, expr, time_ms, cancellation),
+    match question.times {
+        Times::Instant { time_ms } => engine.instant(&snapshot, expr, time_ms, place.cancellation()),
         Times::Range { start_ms, end_ms, step_ms } => {
-            engine.range(&snapshot, expr, start_ms, end_ms, step_ms, cancellation)
+            engine.range(&snapshot, expr, start_ms, end_ms, step_ms, place.cancellation())
         }
-    };
-    Ok(output?)
+    }
 }
 
 /// Range queries take scalars and instant vectors only.
@@ -262,21 +250,26 @@ fn remarks(annotations: &Annotations, query: &str) -> Remarks {
 #[derive(Debug)]
 struct Answer {
     written: Vec<Bytes>,
+    /// What is still to be written.
     rest: Option<ResultJson>,
+    /// What the result takes.
+    memory: Reservation,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
+        let memory = self.memory;
         let body = match (<[Bytes; 1]>::try_from(self.written), self.rest) {
             (Ok([whole]), None) => Body::from(whole),
             (written, rest) => {
                 let written = written.map_or_else(|many| many, |[one]| vec![one]);
                 let written = stream::iter(written.into_iter().map(Ok::<_, Infallible>));
-                let rest = stream::unfold(rest, |rest| async {
+                // The memory counts against the limits until everything is sent.
+                let rest = stream::unfold((rest, memory), |(rest, memory)| async {
                     let mut rest = rest?;
                     let mut chunk = Vec::with_capacity(CHUNK_BYTES + 1024);
                     let has_more = rest.fill(&mut chunk, CHUNK_BYTES);
-                    Some((Ok(chunk.into()), has_more.then_some(rest)))
+                    Some((Ok(chunk.into()), (has_more.then_some(rest), memory)))
                 });
                 Body::from_stream(futures::StreamExt::chain(written, rest))
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mytsdb_promql::parse;
 use mytsdb_promql::parse::ast::{Expr, ExprKind};
@@ -28,9 +28,14 @@ pub(super) async fn exemplars(call: Call) -> Result<Response, ApiError> {
     let body = call
         .read(move |snapshot| {
             let expr = parse(&query, &options).map_err(|error| ApiError::bad_data(error.to_string()))?;
-            to_json(&find(snapshot, &selectors(&expr), range)?)
+            let selectors = selectors(&expr);
+            if selectors.is_empty() {
+                return Ok(None);
+            }
+            to_json(&find(snapshot, &selectors, range)?).map(Some)
         })
         .await?;
+    let Some(body) = body else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 

@@ -11,7 +11,7 @@ use super::selectors::{parse_selectors, union};
 pub(super) async fn labels(call: Call) -> Result<Response, ApiError> {
     let limit = call.params.limit()?;
     let range = call.params.time_range()?;
-    let sets = parse_selectors(&call.params.all("match[]"), &call.core.parse_options)?;
+    let sets = parse_selectors(&call.params.all("match[]"), &call.core.parse_options, "")?;
     call.read(move |snapshot| {
         let names =
             union(snapshot, &sets, range, |snapshot, matchers, range| snapshot.label_names(matchers, range))?;
@@ -27,7 +27,7 @@ pub(super) async fn label_values(Path(name): Path<String>, call: Call) -> Result
     }
     let limit = call.params.limit()?;
     let range = call.params.time_range()?;
-    let sets = parse_selectors(&call.params.all("match[]"), &call.core.parse_options)?;
+    let sets = parse_selectors(&call.params.all("match[]"), &call.core.parse_options, "")?;
     call.read(move |snapshot| {
         let values = union(snapshot, &sets, range, |snapshot, matchers, range| {
             snapshot.label_values(&name, matchers, range)

@@ -5,16 +5,20 @@
 //!
 //! Source: Prometheus 3.14 `web/api/v1/api.go`, `docs/querying/api.md`.
 
+mod active_queries;
 pub mod admin;
 mod call;
 mod error;
 mod evaluate;
 mod exemplars;
+mod federate;
 mod format_query;
 mod labels;
 mod metadata;
 pub mod number;
+mod openapi;
 mod params;
+mod parse_query;
 mod query;
 mod query_range;
 mod response;
@@ -22,14 +26,14 @@ pub mod result_json;
 mod rules;
 mod selectors;
 mod series;
+mod stats;
 mod status;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
-use axum::routing::{MethodRouter, get, options};
+use axum::routing::get;
 
 use crate::http::HttpState;
 
@@ -39,26 +43,18 @@ const FORM_BYTES_MAX: usize = 10 << 20;
 /// All endpoints that read.
 pub fn router() -> Router<Arc<HttpState>> {
     Router::new()
-        .route("/api/v1/query", with_options(get(query::query).post(query::query)))
-        .route(
-            "/api/v1/query_range",
-            with_options(get(query_range::query_range).post(query_range::query_range)),
-        )
-        .route("/api/v1/query_exemplars", with_options(get(exemplars::exemplars).post(exemplars::exemplars)))
-        .route(
-            "/api/v1/format_query",
-            with_options(get(format_query::format_query).post(format_query::format_query)),
-        )
-        .route("/api/v1/series", with_options(get(series::series).post(series::series)))
-        .route("/api/v1/labels", with_options(get(labels::labels).post(labels::labels)))
-        .route("/api/v1/label/{name}/values", with_options(get(labels::label_values)))
-        .route("/api/v1/metadata", with_options(get(metadata::metadata)))
+        .route("/api/v1/query", get(query::query).post(query::query))
+        .route("/api/v1/query_range", get(query_range::query_range).post(query_range::query_range))
+        .route("/api/v1/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
+        .route("/api/v1/format_query", get(format_query::format_query).post(format_query::format_query))
+        .route("/api/v1/parse_query", get(parse_query::parse_query).post(parse_query::parse_query))
+        .route("/api/v1/series", get(series::series).post(series::series).delete(series::drop_series))
+        .route("/api/v1/labels", get(labels::labels).post(labels::labels))
+        .route("/api/v1/label/{name}/values", get(labels::label_values))
+        .route("/api/v1/metadata", get(metadata::metadata))
+        .merge(federate::router())
+        .merge(openapi::router())
         .merge(rules::router())
         .merge(status::router())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-}
-
-/// Adds the answer to `OPTIONS` that Prometheus gives: `204`.
-fn with_options(methods: MethodRouter<Arc<HttpState>>) -> MethodRouter<Arc<HttpState>> {
-    methods.merge(options(|| async { StatusCode::NO_CONTENT }))
 }

@@ -17,6 +17,29 @@ pub fn push_plain(out: &mut Vec<u8>, value: f64) {
     push_float(out, value, false);
 }
 
+/// Appends a number as the text format has it (Go's `'g', -1`): with an exponent below 1e-4 and from 1e6 on.
+pub(super) fn push_general(out: &mut String, value: f64) {
+    if !value.is_finite() {
+        out.push_str(if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "+Inf"
+        } else {
+            "-Inf"
+        });
+        return;
+    }
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&exponent) {
+        out.push_str(&format!("{value}"));
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.push_str(&format!("{mantissa}e{sign}{:02}", exponent.abs()));
+    }
+}
+
 /// Integers up to here are exact in `f64`.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 

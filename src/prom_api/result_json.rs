@@ -402,7 +402,7 @@ fn push_texts(out: &mut Vec<u8>, key: &[u8], texts: &[String]) {
 }
 
 /// Appends a JSON string.
-fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut clean_from = 0;
     for (index, byte) in text.bytes().enumerate() {

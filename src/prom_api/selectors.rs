@@ -10,24 +10,27 @@ use mytsdb_storage::read::ReadError;
 
 use super::error::ApiError;
 
-/// The matchers of every `match[]`.
+/// The matchers of every `match[]`. Errors name `parameter` unless it is empty, as some of Prometheus' do.
 ///
 /// # Errors
 /// `bad_data` for what is no selector, and for selectors that find everything.
 pub(super) fn parse_selectors(
     selectors: &[String],
     options: &ParseOptions,
+    parameter: &str,
 ) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    selectors.iter().map(|text| parse_one(text, options)).collect()
-}
-
-fn parse_one(text: &str, options: &ParseOptions) -> Result<Vec<Matcher>, ApiError> {
-    let matchers = parse_selector(text, options).map_err(|error| ApiError::parameter("match[]", error))?;
-    if matchers.iter().all(Matcher::matches_absent) {
-        let reason = "match[] must contain at least one non-empty matcher";
-        return Err(ApiError::parameter("match[]", reason));
+    let refused = |reason: String| match parameter {
+        "" => ApiError::bad_data(reason),
+        parameter => ApiError::parameter(parameter, reason),
+    };
+    let sets = selectors
+        .iter()
+        .map(|text| parse_selector(text, options).map_err(|error| refused(error.to_string())))
+        .collect::<Result<Vec<_>, _>>()?;
+    if sets.iter().any(|matchers| matchers.iter().all(Matcher::matches_absent)) {
+        return Err(refused("match[] must contain at least one non-empty matcher".to_owned()));
     }
-    Ok(matchers)
+    Ok(sets)
 }
 
 /// Asks for the names or values that each set of matchers finds, and unites them, sorted. No set = everything.

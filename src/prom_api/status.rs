@@ -1,12 +1,14 @@
 //! `/api/v1/status/*`: what runs here, with which settings, and how much it holds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use mytsdb_storage::Cardinality;
+use mytsdb_storage::{BlockInfo, Cardinality};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,12 +30,25 @@ pub(super) fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/status/config", get(config))
         .route("/api/v1/status/flags", get(flags))
         .route("/api/v1/status/tsdb", get(tsdb))
+        .route("/api/v1/status/tsdb/blocks", get(blocks))
+        .route("/api/v1/features", get(features))
+        .route("/version", get(version))
         .route("/api/v1/status/walreplay", get(wal_replay))
 }
 
 /// Without a `features` object: with one, Grafana takes the server for Mimir and calls its ruler.
 async fn build_info(_call: Call) -> Result<Response, ApiError> {
-    success(&json!({
+    success(&build_json())
+}
+
+/// The same without envelope, as `/version` has it.
+async fn version() -> Response {
+    // Prometheus writes JSON and says that it is text.
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", build_json())).into_response()
+}
+
+fn build_json() -> Value {
+    json!({
         "version": API_VERSION,
         "revision": "",
         "branch": "",
@@ -42,7 +57,47 @@ async fn build_info(_call: Call) -> Result<Response, ApiError> {
         "goVersion": "",
         "application": "MyTSDB",
         "applicationVersion": env!("CARGO_PKG_VERSION"),
-    }))
+    })
+}
+
+async fn features(call: Call) -> Result<Response, ApiError> {
+    let categories = call.state.config.query.features.shown();
+    let shown: BTreeMap<&str, BTreeMap<&str, bool>> =
+        categories.into_iter().map(|(name, features)| (name, features.into_iter().collect())).collect();
+    success(&shown)
+}
+
+/// The tenant's blocks in the shape of Prometheus' `meta.json`.
+async fn blocks(call: Call) -> Result<Response, ApiError> {
+    call.read(|snapshot| {
+        let blocks: Vec<Value> = snapshot.blocks().iter().map(block_json).collect();
+        success(&json!({ "blocks": blocks }))
+    })
+    .await
+}
+
+fn block_json(block: &BlockInfo) -> Value {
+    let ulid = ulid(block.range.start_ms.unsigned_abs(), block.id);
+    json!({
+        "ulid": ulid,
+        "minTime": block.range.start_ms,
+        "maxTime": block.range.end_ms,
+        "stats": {
+            "numSamples": block.sample_count,
+            "numSeries": block.series_count,
+            "numChunks": block.chunk_count,
+            "numBytes": block.file_bytes,
+        },
+        "compaction": { "level": block.level, "sources": [ulid] },
+        "version": 1,
+    })
+}
+
+/// A number of a block as Prometheus' tools expect it: 26 digits to base 32, the first ten the time in ms.
+fn ulid(time_ms: u64, id: u64) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let number = u128::from(time_ms & ((1 << 48) - 1)) << 80 | u128::from(id);
+    (0..26).rev().map(|digit| char::from(DIGITS[(number >> (5 * digit) & 31) as usize])).collect()
 }
 
 async fn runtime_info(call: Call) -> Result<Response, ApiError> {

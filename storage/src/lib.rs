@@ -43,5 +43,5 @@ pub use engine::{
     SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
 pub use limits::{TenantLimits, TenantLimitsByTenant};
-pub use snapshot::{Cardinality, Snapshot};
+pub use snapshot::{BlockInfo, Cardinality, Snapshot};
 pub use wal::{ReplayProgress, ReplayState};

@@ -28,6 +28,27 @@ pub struct Snapshot {
     pub(crate) damaged: Vec<DamagedFile>,
 }
 
+/// What one block file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockInfo {
+    /// Unique in the data directory.
+    pub id: u64,
+    /// First to last sample.
+    pub range: TimeRange,
+    /// Series inside.
+    pub series_count: usize,
+    /// Chunks inside.
+    pub chunk_count: u64,
+    /// Samples inside, deleted ones included.
+    pub sample_count: u64,
+    /// Length of the file.
+    pub file_bytes: u64,
+    /// How often its samples were merged.
+    pub level: u8,
+    /// Whether some of its samples are deleted.
+    pub has_deletes: bool,
+}
+
 /// How many series there are, and which names and pairs have most of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cardinality {
@@ -185,6 +206,26 @@ impl Snapshot {
         let mut series: Vec<_> = found.into_iter().collect();
         series.iter_mut().for_each(|(_, exemplars)| Exemplar::merge(exemplars));
         Ok(series)
+    }
+
+    /// Returns what the blocks hold, deleted samples included, ascending by time.
+    pub fn blocks(&self) -> Vec<BlockInfo> {
+        let info = |block: &BlockView| {
+            let meta = block.meta();
+            BlockInfo {
+                id: meta.id,
+                range: TimeRange::from_inclusive(meta.min_ms, meta.max_ms),
+                series_count: meta.series_count as usize,
+                chunk_count: meta.chunk_count,
+                sample_count: meta.sample_count,
+                file_bytes: meta.file_bytes,
+                level: meta.level,
+                has_deletes: block.tombstones.is_some(),
+            }
+        };
+        let mut blocks: Vec<BlockInfo> = self.blocks.iter().map(info).collect();
+        blocks.sort_by_key(|block| (block.range.start_ms, block.id));
+        blocks
     }
 
     /// Returns what is known about metrics, sorted by metric name.

@@ -212,6 +212,14 @@ fn other_origins_may_read_but_not_write() {
     assert_eq!(server.get("/api/v1/labels").header("access-control-allow-origin"), None);
     let write = call(server.addr(), "POST", "/api/v1/write", &origin, b"");
     assert_eq!(write.header("access-control-allow-origin"), None);
+    let server = TestServer::start(&["--http-cors-origin=https?://(a|b).example.org"]);
+    for (origin, expected) in
+        [("http://b.example.org", Some("http://b.example.org")), ("http://b.example.org.c", None)]
+    {
+        let read = call(server.addr(), "GET", "/api/v1/labels", &[("origin", origin)], b"");
+        assert_eq!(read.header("access-control-allow-origin"), expected);
+    }
+    assert_eq!(call(server.addr(), "OPTIONS", "/api/v1/metadata", &origin, b"").status, 204);
     let server = TestServer::start(&["--http-cors-origin=none"]);
     let read = call(server.addr(), "GET", "/api/v1/labels", &origin, b"");
     assert_eq!(read.header("access-control-allow-origin"), None);

@@ -117,6 +117,11 @@ fn lookback_limit_and_stats_are_per_query() {
     let (_, json) = count("&stats=true");
     assert!(json["data"]["stats"]["timings"]["evalTotalTime"].is_number(), "{json}");
     assert!(json["data"]["stats"]["samples"]["samplesRead"].as_u64().unwrap() >= 2, "{json}");
+    assert_eq!(json["warnings"], Value::Null);
+    let (_, json) = count("&stats=yes");
+    let warning = r#"value "yes" for parameter "stats" is deprecated and will be rejected in the next major release, use "true" or "all""#;
+    assert_eq!(json["warnings"], json!([warning]));
+    assert!(json["data"]["stats"]["samples"].is_object(), "{json}");
     assert_eq!(count("").1["data"]["stats"], Value::Null);
 }
 

@@ -10,8 +10,9 @@ use mytsdb_storage::model::ResetHint;
 use super::annotate::Remarks;
 use super::block::Block;
 use super::cells::{HistogramRow, Row};
-use super::context::{Context, Reservation};
+use super::context::Context;
 use super::rows::Rows;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::histogram::{FloatHistogram, HistogramSum};
 use crate::kernel::{HISTOGRAM, is_absent};
@@ -91,10 +92,18 @@ pub(super) struct HistogramPart {
 impl HistogramPart {
     /// Adds the histograms of one row.
     pub(super) fn add_row(&mut self, ctx: &Context<'_>, group: u32, series: usize, row: &Row<'_>) {
+        if self.failure.is_some() {
+            return;
+        }
         let mut bytes = 0;
         for (step, histogram) in row.present_histograms() {
             match self.cells.get_mut(&(group, step as u32)) {
-                Some(cell) => cell.add(series, histogram),
+                Some(cell) => {
+                    // A sum has the buckets of all its series, which may be different ones.
+                    let before = cell.sum.memory_bytes();
+                    cell.add(series, histogram);
+                    bytes += cell.sum.memory_bytes().saturating_sub(before);
+                }
                 None => {
                     let cell = HistogramCell::new(series, histogram);
                     bytes += cell.sum.memory_bytes();
@@ -102,7 +111,7 @@ impl HistogramPart {
                 }
             }
         }
-        if bytes > 0 && self.failure.is_none() {
+        if bytes > 0 {
             match ctx.reserve(bytes, String::new) {
                 Ok(reservation) => self.reservations.push(reservation),
                 Err(error) => self.failure = Some(error),

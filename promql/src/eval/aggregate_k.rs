@@ -9,7 +9,7 @@ use super::aggregate::{Groups, key_rule};
 use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::context::{Context, execution};
-use super::labels::{prometheus_hash, with_label};
+use super::labels::{LabelBudget, prometheus_hash, with_label};
 use super::sort::nan_last;
 use crate::engine::EvalError;
 use crate::kernel::quantile::quantile;
@@ -217,6 +217,7 @@ pub(crate) fn count_values(
     let mut labels: Vec<RowLabels> = Vec::new();
     let mut counts: Vec<Vec<f64>> = Vec::new();
     let mut reservations = Vec::new();
+    let mut budget = LabelBudget::new(ctx);
     let mut text_of: HashMap<u64, usize> = HashMap::new();
     for (index, (series, values)) in block.rows().enumerate() {
         ctx.check_cancelled()?;
@@ -232,6 +233,7 @@ pub(crate) fn count_values(
                     let key = rule.apply(&with_value);
                     let row = *rows.entry(key.clone()).or_insert(labels.len());
                     if row == labels.len() {
+                        budget.add(&key)?;
                         labels.push(RowLabels::kept(key));
                         reservations.push(ctx.reserve_numbers(1, block.step_count, String::new)?);
                         counts.push(vec![ABSENT; block.step_count]);
@@ -248,5 +250,6 @@ pub(crate) fn count_values(
     for (index, row) in counts.iter().enumerate() {
         result.row_mut(index).copy_from_slice(row);
     }
+    result.hold(budget.finish()?);
     Ok(result)
 }

@@ -6,8 +6,9 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
 use super::cells::{HistogramRow, Row, histogram_at, histogram_bytes};
-use super::context::{Context, Reservation, execution};
+use super::context::{Context, execution};
 use super::labels::without_metadata;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::histogram::FloatHistogram;
 use crate::kernel::{ABSENT, is_absent, is_histogram};
@@ -39,6 +40,14 @@ impl Scalars {
                 values.iter_mut().for_each(|value| *value = function(*value));
                 Self::Steps(values)
             }
+        }
+    }
+
+    /// The numbers of some steps.
+    pub(crate) fn tile(&self, steps: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::Constant(value) => Self::Constant(*value),
+            Self::Steps(values) => Self::Steps(values[steps].to_vec()),
         }
     }
 
@@ -132,10 +141,15 @@ impl Block {
         labels: Vec<RowLabels>,
         values: Vec<f64>,
         step_count: usize,
-        reservation: Reservation,
+        reservations: Vec<Reservation>,
     ) -> Self {
         assert!(values.len() == labels.len() * step_count, "rows of a block have one value per step");
-        Self { labels, values, step_count, histograms: Vec::new(), reservations: vec![reservation] }
+        Self { labels, values, step_count, histograms: Vec::new(), reservations }
+    }
+
+    /// Keeps memory that belongs to this block, such as that of new labels, reserved as long as it lives.
+    pub(crate) fn hold(&mut self, reservations: impl IntoIterator<Item = Reservation>) {
+        self.reservations.extend(reservations);
     }
 
     /// Adds the series of another block over the same steps.
@@ -171,6 +185,11 @@ impl Block {
     #[inline]
     pub(crate) fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
+    }
+
+    /// Bytes of all histograms, about; results share them with the block.
+    pub(crate) fn histogram_bytes(&self) -> usize {
+        self.histograms.iter().map(|row| histogram_bytes(row)).sum()
     }
 
     /// The values of one series with the histograms among them.

@@ -1,34 +1,15 @@
 //! What all nodes of one evaluation share: the snapshot, limits, cancellation, remarks, and counters.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashSet;
 use mytsdb_storage::Snapshot;
 
 use crate::annotation::Annotations;
+use crate::budget::{BudgetScope, MemoryBudget, Reservation};
 use crate::engine::{CancelReason, Cancellation, EngineOptions, EvalError, QueryStats};
 use crate::parse::ast::{Expr, ExprKind, Span, VectorSelector};
-
-/// Bytes of samples that a query holds now and held at most.
-#[derive(Debug, Default)]
-struct Budget {
-    used_bytes: AtomicUsize,
-    peak_bytes: AtomicUsize,
-}
-
-/// Bytes that count against the query's limit until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// One evaluation.
 #[derive(Debug)]
@@ -45,7 +26,7 @@ pub(crate) struct Context<'a> {
     pub(crate) step_ms: i64,
     cancellation: &'a Cancellation,
     annotations: Mutex<Annotations>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     samples_read: AtomicU64,
     /// Addresses of the selectors for which [`Self::finds_resets`] holds.
     reset_finders: HashSet<usize>,
@@ -96,7 +77,11 @@ impl<'a> Context<'a> {
             step_ms,
             cancellation,
             annotations: Mutex::default(),
-            budget: Arc::default(),
+            budget: Arc::new(MemoryBudget::new(
+                BudgetScope::Query,
+                options.query_bytes_max,
+                options.shared_budget.clone(),
+            )),
             samples_read: AtomicU64::new(0),
             reset_finders: reset_finders(expr),
         }
@@ -118,7 +103,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Takes `bytes` from the query's limit. `selector` names the selector that needs them, or is empty.
+    /// Takes `bytes` from the query's limit and from those it shares. `selector` names the selector that needs them, or is empty.
     ///
     /// # Errors
     /// [`EvalError::TooManyBytes`].
@@ -127,17 +112,7 @@ impl<'a> Context<'a> {
         bytes: usize,
         selector: impl FnOnce() -> String,
     ) -> Result<Reservation, EvalError> {
-        let limit = self.options.query_bytes_max;
-        let before = self.budget.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let reservation = Reservation { budget: Arc::clone(&self.budget), bytes };
-        let needed = before.saturating_add(bytes);
-        if needed > limit {
-            let name = selector();
-            let selector = if name.is_empty() { name } else { format!(" by selector {name}") };
-            return Err(EvalError::TooManyBytes { needed, limit, selector });
-        }
-        self.budget.peak_bytes.fetch_max(needed, Ordering::Relaxed);
-        Ok(reservation)
+        self.budget.reserve(bytes, selector)
     }
 
     /// Takes what `cell_count` numbers need, without overflow.
@@ -147,9 +122,12 @@ impl<'a> Context<'a> {
         step_count: usize,
         selector: impl FnOnce() -> String,
     ) -> Result<Reservation, EvalError> {
-        // Half of the address space is more than any limit and does not overflow when added.
-        let bytes = row_count.saturating_mul(step_count).saturating_mul(8).min(usize::MAX / 2);
-        self.reserve(bytes, selector)
+        self.reserve(row_count.saturating_mul(step_count).saturating_mul(8), selector)
+    }
+
+    /// Bytes that the query may still take.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.budget.bytes_left()
     }
 
     /// Counts samples that were decoded.
@@ -181,7 +159,7 @@ impl<'a> Context<'a> {
     pub(crate) fn finish(self) -> (Annotations, QueryStats) {
         let stats = QueryStats {
             samples_read: self.samples_read.into_inner(),
-            peak_bytes: self.budget.peak_bytes.load(Ordering::Relaxed) as u64,
+            peak_bytes: self.budget.peak_bytes() as u64,
         };
         (self.annotations.into_inner().unwrap_or_else(PoisonError::into_inner), stats)
     }

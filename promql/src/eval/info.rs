@@ -278,7 +278,7 @@ pub(crate) fn info(call: &Call<'_>) -> Result<Block, EvalError> {
     let reservation = call.ctx.reserve_numbers(rows.len(), base.step_count, String::new)?;
     let labels = rows.iter().map(|row| row.labels.clone()).collect();
     let values: Vec<f64> = rows.iter().flat_map(|row| row.values.iter().copied()).collect();
-    let mut result = Block::from_rows(labels, values, base.step_count, reservation);
+    let mut result = Block::from_rows(labels, values, base.step_count, vec![reservation]);
     let histograms =
         rows.iter().enumerate().map(|(index, row)| (index, base.cells(row.series).histograms.to_vec()));
     result.set_histograms(call.ctx, histograms)?;

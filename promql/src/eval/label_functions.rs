@@ -1,13 +1,13 @@
 //! `label_replace` and `label_join`: they change labels and look at no value.
 
-use mytsdb_storage::model::METRIC_NAME;
+use mytsdb_storage::model::{LabelSet, METRIC_NAME, go_regex_to_rust};
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 
 use super::block::Block;
 use super::call::Call;
 use super::context::execution;
-use super::labels::with_label;
+use super::labels::{LabelBudget, with_label};
 use crate::engine::EvalError;
 
 /// A label name that Prometheus accepts: any text, but some, and UTF-8.
@@ -27,17 +27,20 @@ fn label_name(call: &Call<'_>, index: usize, role: &str) -> Result<String, EvalE
 fn relabel(
     call: &Call<'_>,
     destination: &str,
-    value_of: impl Fn(&mytsdb_storage::model::LabelSet) -> Option<String>,
+    value_of: impl Fn(&LabelSet, &LabelBudget<'_>) -> Result<Option<String>, EvalError>,
 ) -> Result<Block, EvalError> {
     let mut block = call.vector(0)?;
+    let mut budget = LabelBudget::new(call.ctx);
     for labels in &mut block.labels {
-        if let Some(value) = value_of(&labels.set) {
+        if let Some(value) = value_of(&labels.set, &budget)? {
             labels.set = with_label(&labels.set, destination, &value);
+            budget.add(&labels.set)?;
             if destination == METRIC_NAME {
                 labels.drop_name = false;
             }
         }
     }
+    block.hold(budget.finish()?);
     block.merge_duplicates()?;
     Ok(block)
 }
@@ -45,16 +48,28 @@ fn relabel(
 /// `label_replace(v, dst, replacement, src, regex)`.
 pub(crate) fn label_replace(call: &Call<'_>) -> Result<Block, EvalError> {
     let pattern = call.text(4)?;
-    let regex = Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|_| execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = go_regex_to_rust(&pattern)
+        .ok()
+        .and_then(|translated| Regex::new(&format!("^(?s:{translated})$")).ok())
+        .ok_or_else(|| execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    // Nested calls have theirs at the same time.
+    let _reservation = call.ctx.reserve(regex.memory_usage(), String::new)?;
     let destination = label_name(call, 1, "destination")?;
     let replacement = call.text(2)?;
     let source = call.text(3)?;
-    relabel(call, &destination, |labels| {
+    relabel(call, &destination, |labels, budget| {
         let value = labels.get(&source).unwrap_or("");
         let mut captures = regex.create_captures();
         regex.captures(value, &mut captures);
-        captures.is_match().then(|| expand(&replacement, value, &captures))
+        if !captures.is_match() {
+            return Ok(None);
+        }
+        let mut bytes = 0;
+        expand(&replacement, value, &captures, |part| bytes += part.len());
+        budget.check(bytes)?;
+        let mut expanded = String::with_capacity(bytes);
+        expand(&replacement, value, &captures, |part| expanded.push_str(part));
+        Ok(Some(expanded))
     })
 }
 
@@ -64,9 +79,10 @@ pub(crate) fn label_join(call: &Call<'_>) -> Result<Block, EvalError> {
     let sources =
         (3..call.args.len()).map(|index| label_name(call, index, "source")).collect::<Result<Vec<_>, _>>()?;
     let destination = label_name(call, 1, "destination")?;
-    relabel(call, &destination, |labels| {
+    relabel(call, &destination, |labels, budget| {
         let values: Vec<&str> = sources.iter().map(|source| labels.get(source).unwrap_or("")).collect();
-        Some(values.join(&separator))
+        budget.check(values.iter().map(|value| value.len() + separator.len()).sum())?;
+        Ok(Some(values.join(&separator)))
     })
 }
 
@@ -91,19 +107,18 @@ fn group_number(name: &str) -> Option<usize> {
     if is_number { name.parse().ok() } else { None }
 }
 
-/// Replaces `$1`, `${1}`, `$name`, `${name}`, `$$` as Go's `Regexp.Expand` does.
-fn expand(template: &str, text: &str, captures: &Captures) -> String {
-    let mut expanded = String::new();
+/// Replaces `$1`, `${1}`, `$name`, `${name}`, `$$` as Go's `Regexp.Expand` does; writes the result part by part.
+fn expand<'a>(template: &'a str, text: &'a str, captures: &Captures, mut write: impl FnMut(&'a str)) {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('$') {
-        expanded.push_str(before);
+        write(before);
         if let Some(after) = after.strip_prefix('$') {
-            expanded.push('$');
+            write("$");
             rest = after;
             continue;
         }
         let Some((name, after)) = reference(after) else {
-            expanded.push('$');
+            write("$");
             rest = after;
             continue;
         };
@@ -112,12 +127,11 @@ fn expand(template: &str, text: &str, captures: &Captures) -> String {
             None => captures.get_group_by_name(name),
         };
         if let Some(part) = span.and_then(|span| text.get(span.range())) {
-            expanded.push_str(part);
+            write(part);
         }
         rest = after;
     }
-    expanded.push_str(rest);
-    expanded
+    write(rest);
 }
 
 #[cfg(test)]
@@ -128,7 +142,9 @@ mod tests {
         let regex = Regex::new(pattern).unwrap();
         let mut captures = regex.create_captures();
         regex.captures(text, &mut captures);
-        assert_eq!(expand(template, text, &captures), expected, "{template}");
+        let mut expanded = String::new();
+        expand(template, text, &captures, |part| expanded.push_str(part));
+        assert_eq!(expanded, expected, "{template}");
     }
 
     #[test]

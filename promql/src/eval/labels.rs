@@ -4,6 +4,10 @@ use hashbrown::HashMap;
 use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME};
 use xxhash_rust::xxh64::xxh64;
 
+use super::context::Context;
+use crate::budget::Reservation;
+use crate::engine::EvalError;
+
 /// Whether a label describes the metric instead of the series.
 pub(crate) fn is_metadata(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
@@ -28,6 +32,52 @@ pub(crate) fn with_label(labels: &LabelSet, name: &str, value: &str) -> LabelSet
     let mut builder = LabelSetBuilder::new(labels);
     builder.set(name, value);
     builder.build()
+}
+
+/// Takes the memory of labels that a query makes from its limit: their texts come from the query and may be long.
+///
+/// Short labels are counted together, so that a label costs no call of the limit.
+pub(crate) struct LabelBudget<'a> {
+    ctx: &'a Context<'a>,
+    uncounted_bytes: usize,
+    reservations: Vec<Reservation>,
+}
+
+/// Bytes of labels that are counted together.
+const COUNTED_TOGETHER_BYTES: usize = 64 << 10;
+
+impl<'a> LabelBudget<'a> {
+    /// No labels yet.
+    pub(crate) fn new(ctx: &'a Context<'a>) -> Self {
+        Self { ctx, uncounted_bytes: 0, reservations: Vec::new() }
+    }
+
+    /// Fails if `bytes` more would not fit; to be asked before they are written.
+    pub(crate) fn check(&self, bytes: usize) -> Result<(), EvalError> {
+        if bytes <= COUNTED_TOGETHER_BYTES || bytes <= self.ctx.bytes_left() {
+            return Ok(());
+        }
+        self.ctx.reserve(bytes.min(usize::MAX / 2), String::new).map(drop)
+    }
+
+    /// Counts new labels. Looks at the cancellation from time to time.
+    pub(crate) fn add(&mut self, labels: &LabelSet) -> Result<(), EvalError> {
+        self.uncounted_bytes += labels.encoded().len();
+        if self.uncounted_bytes >= COUNTED_TOGETHER_BYTES {
+            self.ctx.check_cancelled()?;
+            self.reservations.push(self.ctx.reserve(self.uncounted_bytes, String::new)?);
+            self.uncounted_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// The memory, to be held by the block of the labels.
+    pub(crate) fn finish(mut self) -> Result<Vec<Reservation>, EvalError> {
+        if self.uncounted_bytes > 0 {
+            self.reservations.push(self.ctx.reserve(self.uncounted_bytes, String::new)?);
+        }
+        Ok(self.reservations)
+    }
 }
 
 /// Which labels of a series make its key: those listed, or all but those listed and `__name__`.

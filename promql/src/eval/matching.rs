@@ -9,8 +9,9 @@ use super::binary_cells::{CellOperator, Outcome};
 use super::block::{Block, RowLabels};
 use super::cells::{Cell, HistogramRow, Row, RowWriter};
 use super::context::{Context, execution};
-use super::labels::{KeyIndex, KeyRule, filtered, is_metadata, with_label, without_metadata};
+use super::labels::{KeyIndex, KeyRule, LabelBudget, filtered, is_metadata, with_label, without_metadata};
 use super::set_operators::match_rule;
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::kernel::math::{arithmetic, compare};
 use crate::kernel::{ABSENT, is_absent};
@@ -44,12 +45,15 @@ struct Matching<'a> {
 }
 
 /// Result rows before they are put together.
-#[derive(Default)]
-struct Output {
+struct Output<'a> {
     labels: Vec<RowLabels>,
     values: Vec<f64>,
     /// By row, those that have some.
     histograms: Vec<(usize, HistogramRow)>,
+    /// What `values` takes.
+    reservations: Vec<Reservation>,
+    /// What labels take that `group_left` and `group_right` include.
+    label_budget: LabelBudget<'a>,
 }
 
 /// Applies an arithmetic or comparison operator.
@@ -86,16 +90,20 @@ pub(crate) fn apply<'a>(
     }
     let matching = Matching { ctx, operation, span, sides, rule };
     matching.check_one_side(&groups)?;
-    let mut output = Output::default();
+    let row_count = groups.iter().fold(0_usize, |sum, group| sum.saturating_add(matching.row_count(group)));
+    let reservations = vec![ctx.reserve_numbers(row_count, step_count, String::new)?];
+    let label_budget = LabelBudget::new(ctx);
+    let mut output =
+        Output { labels: Vec::new(), values: Vec::new(), histograms: Vec::new(), reservations, label_budget };
     for (number, group) in groups.iter().enumerate() {
         if number % 64 == 0 {
             ctx.check_cancelled()?;
         }
         matching.group(group, &mut output)?;
     }
-    let reservation = ctx.reserve_numbers(output.labels.len(), step_count, String::new)?;
-    let mut block = Block::from_rows(output.labels, output.values, step_count, reservation);
+    let mut block = Block::from_rows(output.labels, output.values, step_count, output.reservations);
     block.set_histograms(ctx, output.histograms)?;
+    block.hold(output.label_budget.finish()?);
     block.retain_present();
     if !ctx.options.delayed_name_removal || step_count != 1 {
         block.merge_duplicates()?;
@@ -114,6 +122,16 @@ impl Matching<'_> {
 
     fn has_fill(&self) -> bool {
         self.sides.fill_many.is_some() || self.sides.fill_one.is_some()
+    }
+
+    /// How many rows a match group gives at most.
+    fn row_count(&self, group: &MatchGroup) -> usize {
+        let (many_count, one_count) = (group.many.len(), group.one.len());
+        let filled = |fill: Option<f64>, count: usize| if fill.is_some() { count } else { 0 };
+        many_count
+            .saturating_mul(one_count)
+            .saturating_add(filled(self.sides.fill_one, many_count))
+            .saturating_add(filled(self.sides.fill_many, one_count))
     }
 
     /// Two series of the "one" side in one group at one step are an error, matched or not, unless the other side is
@@ -161,14 +179,15 @@ impl Matching<'_> {
     }
 
     /// Computes all rows of one match group.
-    fn group(&self, group: &MatchGroup, output: &mut Output) -> Result<(), EvalError> {
+    fn group(&self, group: &MatchGroup, output: &mut Output<'_>) -> Result<(), EvalError> {
         let step_count = self.step_count();
         let start = output.labels.len();
         for many in &group.many {
+            self.ctx.check_cancelled()?;
             for one in &group.one {
                 let labels =
                     self.result_labels(&self.sides.many.labels[*many].set, &self.sides.one.labels[*one].set);
-                self.push(output, labels, self.sides.many.cells(*many), self.sides.one.cells(*one));
+                self.push(output, labels, self.sides.many.cells(*many), self.sides.one.cells(*one))?;
             }
         }
         if let Some(fill) = self.sides.fill_one {
@@ -178,7 +197,7 @@ impl Matching<'_> {
                 let labels = self.result_labels(set, &self.rule.apply(set));
                 let filled: Vec<f64> =
                     one_present.iter().map(|is_present| if *is_present { ABSENT } else { fill }).collect();
-                self.push(output, labels, self.sides.many.cells(*many), Row::floats(&filled));
+                self.push(output, labels, self.sides.many.cells(*many), Row::floats(&filled))?;
             }
         }
         if let Some(fill) = self.sides.fill_many {
@@ -188,7 +207,7 @@ impl Matching<'_> {
                 let labels = self.result_labels(&self.rule.apply(set), set);
                 let filled: Vec<f64> =
                     many_present.iter().map(|is_present| if *is_present { ABSENT } else { fill }).collect();
-                self.push(output, labels, Row::floats(&filled), self.sides.one.cells(*one));
+                self.push(output, labels, Row::floats(&filled), self.sides.one.cells(*one))?;
             }
         }
         let is_single = output.labels.len() - start < 2;
@@ -200,12 +219,22 @@ impl Matching<'_> {
     }
 
     /// Adds a row: at steps where both sides have a value, the result, or [`UNKEPT`] if a comparison fails.
-    fn push(&self, output: &mut Output, labels: RowLabels, many: Row<'_>, one: Row<'_>) {
+    fn push(
+        &self,
+        output: &mut Output<'_>,
+        labels: RowLabels,
+        many: Row<'_>,
+        one: Row<'_>,
+    ) -> Result<(), EvalError> {
         let op = self.operation.op;
         let is_swapped = self.sides.is_swapped;
+        if !self.matching().include.is_empty() {
+            output.label_budget.add(&labels.set)?;
+        }
         output.labels.push(labels);
         if op.is_trim() || !many.histograms.is_empty() || !one.histograms.is_empty() {
-            return self.push_cells(output, many, one);
+            self.push_cells(output, many, one);
+            return Ok(());
         }
         let pairs = many.values.iter().zip(one.values);
         if !op.is_comparison() {
@@ -218,7 +247,7 @@ impl Matching<'_> {
                     arithmetic(op, *many, *one)
                 }
             }));
-            return;
+            return Ok(());
         }
         let return_bool = self.operation.return_bool;
         output.values.extend(pairs.map(|(many, one)| {
@@ -233,10 +262,11 @@ impl Matching<'_> {
                 (false, false) => UNKEPT,
             }
         }));
+        Ok(())
     }
 
     /// As [`Self::push`], for rows that may have histograms.
-    fn push_cells(&self, output: &mut Output, many: Row<'_>, one: Row<'_>) {
+    fn push_cells(&self, output: &mut Output<'_>, many: Row<'_>, one: Row<'_>) {
         let operator = CellOperator { ctx: self.ctx, op: self.operation.op, span: self.span };
         let return_bool = self.operation.return_bool;
         let start = output.values.len();
@@ -263,7 +293,7 @@ impl Matching<'_> {
     }
 
     /// Two results of one group at one step are an error unless their labels tell them apart.
-    fn check_many_side(&self, output: &Output, start: usize) -> Result<(), EvalError> {
+    fn check_many_side(&self, output: &Output<'_>, start: usize) -> Result<(), EvalError> {
         let step_count = self.step_count();
         let is_one_to_one = self.matching().cardinality == Cardinality::OneToOne;
         let rows = &output.values[start * step_count..];
@@ -301,7 +331,7 @@ impl Matching<'_> {
         Ok(())
     }
 
-    fn drop_unkept(&self, output: &mut Output, start: usize) -> Result<(), EvalError> {
+    fn drop_unkept(&self, output: &mut Output<'_>, start: usize) -> Result<(), EvalError> {
         if self.operation.op.is_comparison() && !self.operation.return_bool {
             for value in output.values[start..].iter_mut().filter(|value| value.to_bits() == UNKEPT.to_bits())
             {

@@ -11,6 +11,7 @@
 //! Not here: loops over samples (see `kernel`), the grid's arithmetic (see `grid`).
 
 mod aggregate;
+mod aggregate_cells;
 mod aggregate_histograms;
 mod aggregate_k;
 pub(crate) mod annotate;
@@ -134,7 +135,10 @@ fn eval_aggregate(
 ) -> Result<Block, EvalError> {
     let inner_span = aggregate.expr.unwrap_parens().span;
     if !aggregate.op.has_param() {
-        let rows = rows(ctx, &aggregate.expr, grid)?;
+        let rows = match aggregate.op {
+            AggregateOp::Count | AggregateOp::Group => selector::presence_rows(ctx, &aggregate.expr, grid)?,
+            _ => rows(ctx, &aggregate.expr, grid)?,
+        };
         return aggregate::aggregate(ctx, aggregate.op, &rows, &aggregate.grouping, inner_span);
     }
     let missing = || execution(format!("missing parameter of {}", aggregate.op.as_str()));
@@ -152,6 +156,11 @@ fn eval_aggregate(
         return aggregate_k::quantiles(ctx, aggregate, &param, (span, inner_span), block);
     }
     aggregate_k::select(ctx, aggregate, &param, (span, whole), block)
+}
+
+/// How many points of a row are there.
+pub(crate) fn present_count(row: &[f64]) -> usize {
+    row.iter().filter(|value| !is_absent(**value)).count()
 }
 
 /// One series of a block as a result: the points that are there.

@@ -100,8 +100,43 @@ fn check_extension(function: &str, extension: Option<RangeExtension>) -> Result<
     Err(execution(format!("{word} modifier can only be used with: {allowed} - not with {function}")))
 }
 
-/// The kernel of a function; `scalars` are its other arguments, in order.
+/// Most steps of one series between two looks at the cancellation.
+const STEPS_PER_TILE: usize = 1024;
+
+/// The kernel of a function over any number of steps; `scalars` are its other arguments, in order.
+///
+/// A kernel looks at nothing but its samples, so a row of very many steps is computed in tiles.
 fn kernel<'a>(
+    ctx: &'a Context<'a>,
+    function: &str,
+    extension: Option<RangeExtension>,
+    windows: WindowGrid,
+    grid: StepGrid,
+    scalars: Vec<Scalars>,
+) -> Result<RowKernel<'a>, EvalError> {
+    if grid.count <= STEPS_PER_TILE {
+        return tile_kernel(ctx, function, extension, windows, grid, scalars);
+    }
+    let mut tiles = Vec::with_capacity(grid.count.div_ceil(STEPS_PER_TILE));
+    for start in (0..grid.count).step_by(STEPS_PER_TILE) {
+        let count = STEPS_PER_TILE.min(grid.count - start);
+        let windows = WindowGrid { end_ms: windows.end_ms_at(start), count, ..windows };
+        let grid = StepGrid { start_ms: grid.time_ms(start), count, ..grid };
+        let scalars = scalars.iter().map(|scalars| scalars.tile(start..start + count)).collect();
+        tiles.push(tile_kernel(ctx, function, extension, windows, grid, scalars)?);
+    }
+    Ok(Box::new(move |index, samples, scratch, out| {
+        for (kernel, out) in tiles.iter().zip(out.chunks_mut(STEPS_PER_TILE)) {
+            if ctx.check_cancelled().is_err() {
+                // Whoever asked for the row looks as well, and returns the error.
+                return;
+            }
+            kernel(index, samples, scratch, out);
+        }
+    }))
+}
+
+fn tile_kernel<'a>(
     ctx: &'a Context<'a>,
     function: &str,
     extension: Option<RangeExtension>,

@@ -87,7 +87,7 @@ pub(crate) fn matrix(ctx: &Context<'_>, expr: &Expr, time_ms: i64) -> Result<Vec
             continue;
         }
         let bytes = timestamps_ms.len() * 16 + histogram_bytes_of(&histograms);
-        reservations.push(ctx.reserve(bytes, String::new)?);
+        reservations.push(ctx.reserve(bytes, || expr.to_string())?);
         let labels = if labels.drop_name { without_metadata(&labels.set) } else { labels.set.clone() };
         series.push(MatrixSeries { labels, timestamps_ms, values, histograms });
     }

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 
 use super::block::{Block, RowLabels};
 use super::cells::{HistogramRow, Row, RowWriter, histogram_bytes};
-use super::context::{Context, Reservation};
+use super::context::Context;
 use super::samples::{MixedSamples, ReadSamples, SampleSource};
+use crate::budget::Reservation;
 use crate::engine::EvalError;
 use crate::kernel::{Samples, Scratch};
 
@@ -126,9 +127,7 @@ impl<'a> Rows<'a> {
                 let mut histograms = HistogramRow::new();
                 let mut values = vec![0.0; self.step_count];
                 for index in range {
-                    if index % 64 == 0 {
-                        ctx.check_cancelled()?;
-                    }
+                    ctx.check_cancelled()?;
                     source.read(ctx, index, &mut samples)?;
                     if samples.is_empty() {
                         continue;
@@ -137,6 +136,7 @@ impl<'a> Rows<'a> {
                     kernels.compute(index, &samples, &mut scratch, &mut values, &mut histograms);
                     visit(index, Row { values: &values, histograms: &histograms });
                 }
+                ctx.check_cancelled()?;
             }
         }
         Ok(())
@@ -187,13 +187,13 @@ fn fill(
     let step_count = block.step_count.max(1);
     let rows_per_task = rows_per_task(source.samples_per_series().max(step_count));
     let fill_task = |(task, rows): (usize, &mut [f64])| -> Result<Vec<FilledRow>, EvalError> {
-        ctx.check_cancelled()?;
         let mut samples = ReadSamples::default();
         let mut scratch = Scratch::default();
         let mut histograms = HistogramRow::new();
         let mut found = Vec::new();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
             let index = task * rows_per_task + offset;
+            ctx.check_cancelled()?;
             source.read(ctx, index, &mut samples)?;
             if !samples.is_empty() {
                 kernels.compute(index, &samples, &mut scratch, row, &mut histograms);
@@ -203,6 +203,7 @@ fn fill(
                 found.push(((index, std::mem::take(&mut histograms)), reservation));
             }
         }
+        ctx.check_cancelled()?;
         Ok(found)
     };
     if block.len() <= rows_per_task {

@@ -40,16 +40,32 @@ pub(crate) fn unary(function: &str) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// The larger of two numbers; NaN if either is NaN (unlike `f64::max`).
+/// The larger of two numbers, as Go: NaN if either is NaN, unless one is +Inf (unlike `f64::max`); +0 is above -0.
 #[inline]
 pub(crate) fn max(left: f64, right: f64) -> f64 {
-    if left.is_nan() || right.is_nan() { f64::NAN } else { left.max(right) }
+    if left == f64::INFINITY || right == f64::INFINITY {
+        f64::INFINITY
+    } else if left.is_nan() || right.is_nan() {
+        f64::NAN
+    } else if left == 0.0 && right == 0.0 {
+        if left.is_sign_negative() { right } else { left }
+    } else {
+        left.max(right)
+    }
 }
 
-/// The smaller of two numbers; NaN if either is NaN (unlike `f64::min`).
+/// The smaller of two numbers, as Go: NaN if either is NaN, unless one is -Inf (unlike `f64::min`); -0 is below +0.
 #[inline]
 pub(crate) fn min(left: f64, right: f64) -> f64 {
-    if left.is_nan() || right.is_nan() { f64::NAN } else { left.min(right) }
+    if left == f64::NEG_INFINITY || right == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if left.is_nan() || right.is_nan() {
+        f64::NAN
+    } else if left == 0.0 && right == 0.0 {
+        if left.is_sign_negative() { left } else { right }
+    } else {
+        left.min(right)
+    }
 }
 
 /// Rounds to a multiple of `1 / inverse`, ties upwards.
@@ -94,6 +110,13 @@ mod tests {
     #[test]
     fn nan_spreads_through_minimum_and_maximum() {
         assert!(max(f64::NAN, 1.0).is_nan() && min(1.0, f64::NAN).is_nan());
+        assert_eq!(
+            (max(f64::NAN, f64::INFINITY), min(f64::NEG_INFINITY, f64::NAN)),
+            (f64::INFINITY, f64::NEG_INFINITY)
+        );
+        assert!(max(f64::NAN, f64::NEG_INFINITY).is_nan() && min(f64::INFINITY, f64::NAN).is_nan());
+        assert_eq!(max(-0.0, 0.0).to_bits(), 0.0_f64.to_bits());
+        assert_eq!(min(0.0, -0.0).to_bits(), (-0.0_f64).to_bits());
     }
 
     #[test]

@@ -65,10 +65,12 @@ pub(crate) fn extrapolated(
         edges.move_to(&times_ms[low..high], windows, step_index, kind);
         out[step_index] = edges.extrapolate(first_value, increase, kind);
     };
-    let regular = windows.regular(times_ms);
-    let interior = regular.and_then(|regular| regular.interior()).filter(|(_, first, _)| first.len() > 1);
-    let (Some(regular), Some((steps, first, advance)), true) = (regular, interior, resets.is_empty()) else {
+    let Some(regular) = windows.regular(times_ms) else {
         return windows.for_each(times_ms, one);
+    };
+    let interior = regular.interior().filter(|(_, first, _)| resets.is_empty() && first.len() > 1);
+    let Some((steps, first, advance)) = interior else {
+        return regular.for_each(0..windows.count, one);
     };
     regular.for_each(0..steps.start, &mut one);
     regular.for_each(steps.end..windows.count, &mut one);

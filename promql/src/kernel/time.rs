@@ -34,14 +34,20 @@ fn is_leap(year: i64) -> bool {
 const DAYS_BEFORE_MONTH: [i64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 const DAYS_IN_MONTH: [i64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// Seconds outside of this have no meaningful date; clamping keeps the arithmetic from overflowing.
-const SECONDS_MAX: i64 = 1 << 56;
+/// Seconds from 1 March of the year -292277022400, where Go begins to count in 64 bits, to the epoch; whole days.
+const SECONDS_BEFORE_EPOCH: u64 = 9_223_372_028_741_760_000;
 
-/// One part of the date `seconds` after the epoch.
+/// A float as whole seconds, as Go converts it on amd64: what has no place in 64 bits becomes the least number.
+pub(crate) fn whole_seconds(value: f64) -> i64 {
+    const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+    if (-TWO_TO_63..TWO_TO_63).contains(&value) { value as i64 } else { i64::MIN }
+}
+
+/// One part of the date `seconds` after the epoch. Times before the year that Go begins with come after its last year.
 pub(crate) fn date_part(seconds: i64, part: DatePart) -> f64 {
-    let seconds = seconds.clamp(-SECONDS_MAX, SECONDS_MAX);
-    let day = seconds.div_euclid(86_400);
-    let second_of_day = seconds.rem_euclid(86_400);
+    let seconds = SECONDS_BEFORE_EPOCH.wrapping_add_signed(seconds);
+    let day = (seconds / 86_400) as i64 - (SECONDS_BEFORE_EPOCH / 86_400) as i64;
+    let second_of_day = (seconds % 86_400) as i64;
     let (year, month, day_of_month) = civil(day);
     let leap_day = |is_counted: bool| i64::from(is_counted && is_leap(year));
     let month_index = (month - 1) as usize;
@@ -94,6 +100,19 @@ mod tests {
     fn times_before_the_epoch_are_taken_apart() {
         assert_eq!(date_part(-1, DatePart::Year), 1969.0);
         assert_eq!(date_part(-1, DatePart::Hour), 23.0);
-        assert_eq!(date_part(i64::MIN, DatePart::Minute), date_part(-SECONDS_MAX, DatePart::Minute));
+    }
+
+    #[test]
+    fn times_without_a_place_are_those_that_go_makes_of_them() {
+        // Asked of Prometheus with NaN, 1e300, -1e300: all convert to the least number.
+        for value in [f64::NAN, f64::INFINITY, 1e300, -1e300, 9_223_372_036_854_775_808.0] {
+            let seconds = whole_seconds(value);
+            let parts =
+                [DatePart::Year, DatePart::Month, DatePart::DayOfMonth, DatePart::DayOfWeek, DatePart::Hour];
+            let values = parts.map(|part| date_part(seconds, part));
+            assert_eq!(values, [292_277_026_596.0, 12.0, 4.0, 0.0, 15.0], "{value}");
+        }
+        assert_eq!(whole_seconds(-1.9), -1);
+        assert_eq!(date_part(i64::MAX, DatePart::Year), 292_277_026_596.0);
     }
 }

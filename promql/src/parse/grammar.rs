@@ -38,6 +38,9 @@ pub(super) struct Parser<'q> {
     token_count_max: usize,
     pub(super) depth: usize,
     depth_max: usize,
+    /// What the compiled regular expressions take so far.
+    pub(super) regex_bytes: usize,
+    pub(super) regex_bytes_max: usize,
     /// Nesting of the duration expression being parsed.
     pub(super) duration_depth: usize,
     /// How many aggregations are open; syntax errors inside name them.
@@ -86,6 +89,8 @@ impl<'q> Parser<'q> {
             token_count_max: options.token_count_max,
             depth: 0,
             depth_max: options.depth_max,
+            regex_bytes: 0,
+            regex_bytes_max: options.regex_bytes_max,
             duration_depth: 0,
             aggregation_count: 0,
             operands: Vec::new(),

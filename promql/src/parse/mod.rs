@@ -1,4 +1,4 @@
-//! From text to tree: lexer, Pratt parser, printer. Every node knows where it stands in the text.
+//! From text to tree: lexer, Pratt parser, printers (one line, many lines). Every node knows where it stands in the text.
 
 pub mod ast;
 mod check;
@@ -8,12 +8,14 @@ mod grammar;
 mod lexer;
 mod literal;
 mod modifiers;
+mod pretty;
 mod printer;
 mod scan;
 mod selector;
 mod tree;
 
 pub use error::ParseError;
+pub use pretty::PrettyTooLong;
 
 use mytsdb_storage::model::Matcher;
 
@@ -29,11 +31,18 @@ pub struct ParseOptions {
     /// Deepest nesting of expressions. A chain of operators of one strength (`1+1+1…`) counts once, however long it is;
     /// the depth of its tree is limited by `token_count_max` alone (see [`ast::Binary::chain`]).
     pub depth_max: usize,
+    /// Most bytes that all compiled regular expressions of matchers take together.
+    pub regex_bytes_max: usize,
 }
 
 impl Default for ParseOptions {
     fn default() -> Self {
-        Self { query_bytes_max: 1 << 20, token_count_max: 200_000, depth_max: 1_000 }
+        Self {
+            query_bytes_max: 1 << 20,
+            token_count_max: 200_000,
+            depth_max: 1_000,
+            regex_bytes_max: 32 << 20,
+        }
     }
 }
 

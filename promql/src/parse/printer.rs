@@ -36,15 +36,7 @@ impl fmt::Display for Expr {
                 write_at(out, selector.at)?;
                 write_offset(out, &selector.offset)
             }
-            ExprKind::Subquery { expr, range, step, offset, at } => {
-                write!(out, "{expr}[{range}:")?;
-                if let Some(step) = step {
-                    write!(out, "{step}")?;
-                }
-                out.write_str("]")?;
-                write_at(out, *at)?;
-                write_offset(out, offset)
-            }
+            ExprKind::Subquery { expr, .. } => write!(out, "{expr}{}", subquery_suffix(self)),
             ExprKind::Aggregate(aggregate) => write_aggregate(out, aggregate),
             ExprKind::Binary(binary) => write_chain(out, binary),
             ExprKind::Unary { is_minus, expr } => write!(out, "{}{expr}", if *is_minus { "-" } else { "+" }),
@@ -64,14 +56,34 @@ fn write_literal(out: Out<'_, '_>, value: f64, is_duration: bool) -> fmt::Result
     if is_duration { write_duration(out, (value * 1000.0).round() as i64) } else { write_number(out, value) }
 }
 
+/// What follows the expression of a subquery: brackets and modifiers.
+pub(super) fn subquery_suffix(subquery: &Expr) -> impl fmt::Display {
+    fmt::from_fn(move |out| {
+        let ExprKind::Subquery { range, step, offset, at, .. } = &subquery.kind else { return Ok(()) };
+        write!(out, "[{range}:")?;
+        if let Some(step) = step {
+            write!(out, "{step}")?;
+        }
+        out.write_str("]")?;
+        write_at(out, *at)?;
+        write_offset(out, offset)
+    })
+}
+
+/// The operator with its grouping: what stands before the parenthesis.
+pub(super) fn aggregate_head(aggregate: &Aggregate) -> impl fmt::Display {
+    fmt::from_fn(move |out| {
+        out.write_str(aggregate.op.as_str())?;
+        match &aggregate.grouping {
+            Grouping::By(labels) if labels.is_empty() => Ok(()),
+            Grouping::By(labels) => write_labels(out, " by (", labels, ") "),
+            Grouping::Without(labels) => write_labels(out, " without (", labels, ") "),
+        }
+    })
+}
+
 fn write_aggregate(out: Out<'_, '_>, aggregate: &Aggregate) -> fmt::Result {
-    out.write_str(aggregate.op.as_str())?;
-    match &aggregate.grouping {
-        Grouping::By(labels) if labels.is_empty() => {}
-        Grouping::By(labels) => write_labels(out, " by (", labels, ") ")?,
-        Grouping::Without(labels) => write_labels(out, " without (", labels, ") ")?,
-    }
-    out.write_str("(")?;
+    write!(out, "{}(", aggregate_head(aggregate))?;
     if let Some(param) = &aggregate.param {
         write!(out, "{param}, ")?;
     }
@@ -104,14 +116,20 @@ fn write_chain(out: Out<'_, '_>, top: &Binary) -> fmt::Result {
         _ => write!(out, "{bottom}")?,
     }
     for link in links.into_iter().rev() {
-        write!(out, " {}", link.op.as_str())?;
+        write!(out, " {} {}", operator(link), link.rhs)?;
+    }
+    Ok(())
+}
+
+/// An operator with `bool` and its matching.
+pub(super) fn operator(link: &Binary) -> impl fmt::Display {
+    fmt::from_fn(move |out| {
+        out.write_str(link.op.as_str())?;
         if link.return_bool {
             out.write_str(" bool")?;
         }
-        write_matching(out, &link.matching)?;
-        write!(out, " {}", link.rhs)?;
-    }
-    Ok(())
+        write_matching(out, &link.matching)
+    })
 }
 
 fn write_matching(out: Out<'_, '_>, matching: &VectorMatching) -> fmt::Result {

@@ -70,8 +70,16 @@ impl Parser<'_> {
             TokenKind::String => self.utf8(label.span)?,
             _ => self.text(label.span).to_owned(),
         };
-        Matcher::new(op, &name, &self.utf8(value.span)?)
-            .map_err(|error| self.error(label.span.to(value.span), error.to_string()))
+        let matcher = Matcher::new(op, &name, &self.utf8(value.span)?)
+            .map_err(|error| self.error(label.span.to(value.span), error.to_string()))?;
+        self.regex_bytes = self.regex_bytes.saturating_add(matcher.pattern_bytes());
+        if self.regex_bytes > self.regex_bytes_max {
+            let (bytes, limit) = (self.regex_bytes, self.regex_bytes_max);
+            let message =
+                format!("regular expressions take {bytes} bytes or more when compiled, the limit is {limit}");
+            return Err(self.error(label.span.to(value.span), message));
+        }
+        Ok(matcher)
     }
 
     fn utf8(&self, span: Span) -> Parsed<String> {

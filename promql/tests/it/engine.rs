@@ -1,7 +1,10 @@
 //! The evaluator's promises beside PromQL: limits, cancellation, depth, determinism, names without delay.
 
+use std::sync::Arc;
+
 use mytsdb_promql::{
-    CancelReason, Cancellation, Engine, EngineOptions, EvalError, ParseOptions, QueryOutput, Value, parse,
+    BudgetScope, CancelReason, Cancellation, Engine, EngineOptions, EvalError, MemoryBudget, ParseOptions,
+    QueryOutput, Value, parse,
 };
 use mytsdb_storage::model::{LabelSet, StartRun, TenantId};
 use mytsdb_storage::{Snapshot, Storage, StorageOptions, WriteBatch};
@@ -73,16 +76,38 @@ fn queries_that_need_too_much_memory_say_so() {
     let snapshot = storage.reader(&TenantId::anonymous());
     let engine = Engine::new(EngineOptions { query_bytes_max: 30_000, ..EngineOptions::default() });
     let error = range(&engine, &snapshot, "m").unwrap_err();
-    let EvalError::TooManyBytes { needed, limit, selector } = &error else { panic!("{error}") };
+    let EvalError::TooManyBytes { needed, limit, scope: BudgetScope::Query, selector } = &error else {
+        panic!("{error}")
+    };
     assert_eq!((*needed, *limit), (100 * 61 * 8, 30_000));
     assert_eq!(selector, r#" by selector {__name__="m"}"#);
     // An aggregation holds no series.
     assert!(range(&engine, &snapshot, "sum(m)").is_ok());
+    // Raw samples count as they are read.
+    let options = EngineOptions { query_bytes_max: 15_000, ..EngineOptions::default() };
+    let error = instant(&engine.with_options(options), &snapshot, "m[1h]").unwrap_err();
+    assert!(error.to_string().ends_with("by selector m[1h]"), "{error}");
     // Steps without end are refused before they are made.
     assert!(matches!(
         instant(&engine, &snapshot, "sum_over_time(vector(time())[100y:1ms])"),
         Err(EvalError::TooManyBytes { .. })
     ));
+}
+
+#[test]
+fn a_shared_budget_holds_the_result_until_it_is_dropped() {
+    let (_folder, storage) = stored(&["m"], 10, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let shared = Arc::new(MemoryBudget::new(BudgetScope::All, 20_000, None));
+    let options = EngineOptions { shared_budget: Some(Arc::clone(&shared)), ..EngineOptions::default() };
+    let engine = Engine::default().with_options(options);
+    let output = range(&engine, &snapshot, "m").unwrap();
+    assert_eq!(shared.used_bytes(), 10 * 61 * 16);
+    let error = range(&engine, &snapshot, "m").unwrap_err();
+    assert!(matches!(error, EvalError::TooManyBytes { scope: BudgetScope::All, .. }), "{error}");
+    drop(output);
+    assert_eq!(shared.used_bytes(), 0);
+    assert!(range(&engine, &snapshot, "m").is_ok());
 }
 
 #[test]
@@ -212,5 +237,55 @@ fn start_times_count_only_where_they_are_switched_on() {
         ("increase(m_total[10s:2s])", Some(5.0), Some(5.0)),
     ] {
         assert_eq!((number(false, query), number(true, query)), (without, with), "{query}");
+    }
+}
+
+#[test]
+fn labels_that_a_query_makes_count_against_its_limit() {
+    let (_folder, storage) = stored(&["m"], 100, 60);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::new(EngineOptions { query_bytes_max: 1 << 20, ..EngineOptions::default() });
+    let long = "x".repeat(20_000);
+    let tenfold = "$1".repeat(1_000);
+    for query in [
+        format!(r#"label_replace(m, "l", "{long}", "", "")"#),
+        format!(r#"label_replace(label_replace(m, "l", "{long}", "", ""), "l", "{tenfold}", "l", "(.*)")"#),
+        format!(r#"label_join(m, "l", "{long}", "i", "i")"#),
+        format!(r#"m * on () group_left (l) label_replace(vector(1), "l", "{long}", "", "")"#),
+    ] {
+        let error = instant(&engine, &snapshot, &query).unwrap_err();
+        assert!(matches!(error, EvalError::TooManyBytes { limit: 1_048_576, .. }), "{error}");
+    }
+    assert!(instant(&engine, &snapshot, r#"label_replace(m, "l", "$1", "i", "(.*)")"#).is_ok());
+}
+
+#[test]
+fn rows_of_many_steps_are_the_same_as_their_parts() {
+    let (_folder, storage) = stored(&["m_total"], 2, 600);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::default();
+    let points = |query: &str, start_ms: i64, end_ms: i64| -> Vec<(i64, u64)> {
+        let expr = parse(query, &ParseOptions::default()).unwrap();
+        let output = engine.range(&snapshot, &expr, start_ms, end_ms, 200, &Cancellation::default()).unwrap();
+        let Value::Matrix(series) = output.value else { panic!("{query}") };
+        let rounded = |value: f64| (value * 1e6).round() as u64;
+        series
+            .iter()
+            .flat_map(|series| {
+                series.timestamps_ms.iter().copied().zip(series.values.iter().copied().map(rounded))
+            })
+            .collect()
+    };
+    for query in [
+        r#"rate(m_total{i="0"}[7s])"#,
+        r#"max_over_time(m_total{i="1"}[5s])"#,
+        r#"predict_linear(m_total{i="0"}[9s], time())"#,
+        r#"quantile_over_time(time() / 1000, m_total{i="1"}[11s])"#,
+    ] {
+        let whole = points(query, 10_000, 510_000);
+        assert_eq!(whole.len(), 2_501, "{query}");
+        let parts: Vec<_> =
+            (0..25).flat_map(|part| points(query, 10_000 + part * 20_000, 29_800 + part * 20_000)).collect();
+        assert_eq!(whole[..2_500], parts, "{query}");
     }
 }

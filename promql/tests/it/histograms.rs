@@ -10,6 +10,16 @@ use mytsdb_storage::{HistogramSample, Snapshot, Storage, StorageOptions, WriteBa
 
 /// `h{i="0"} …`, each with `sample_count` histograms a second apart whose sums depend on the order of addition.
 fn stored(series_count: usize, sample_count: usize, floats: &[(i64, f64)]) -> (tempfile::TempDir, Storage) {
+    stored_with(series_count, sample_count, floats, 0)
+}
+
+/// As [`stored`], where the buckets of each series begin `spread` after those of the one before.
+fn stored_with(
+    series_count: usize,
+    sample_count: usize,
+    floats: &[(i64, f64)],
+    spread: i32,
+) -> (tempfile::TempDir, Storage) {
     let folder = tempfile::tempdir().unwrap();
     let mut options = StorageOptions::new(folder.path());
     options.limits.retention_ms = None;
@@ -17,16 +27,16 @@ fn stored(series_count: usize, sample_count: usize, floats: &[(i64, f64)]) -> (t
     let label = |index: usize| LabelSet::from_pairs([("__name__", "h"), ("i", &index.to_string())]).unwrap();
     let labels: Vec<LabelSet> = (0..series_count).map(label).collect();
     let keys: Vec<u128> = labels.iter().map(|set| storage.series_key(set.encoded().as_bytes())).collect();
-    let layout = Arc::new(HistogramLayout {
-        schema: 3,
-        positive_spans: vec![BucketSpan { offset: 0, length: 40 }],
-        ..HistogramLayout::default()
-    });
+    let layout = |offset: i32| {
+        let positive_spans = vec![BucketSpan { offset, length: 40 }];
+        Arc::new(HistogramLayout { schema: 3, positive_spans, ..HistogramLayout::default() })
+    };
+    let layouts: Vec<_> = (0..series_count).map(|series| layout(series as i32 * spread)).collect();
     let sample = |series_index: usize, second: usize| {
         let unit = 0.1 + ((series_index * 7_919) % 1_009) as f64 * 1e5;
         let counts: Vec<f64> = (0..40).map(|bucket| unit * (second + bucket) as f64).collect();
         let histogram = Histogram {
-            layout: Arc::clone(&layout),
+            layout: Arc::clone(&layouts[series_index]),
             count: counts.iter().sum(),
             sum: unit,
             positive_counts: counts,
@@ -98,6 +108,17 @@ fn histograms_count_against_the_memory_of_a_query() {
     assert_eq!(matrix(&engine, &snapshot, "sum(h)").len(), 1);
     let output = range(&Engine::default(), &snapshot, "h").unwrap();
     assert!(output.stats.peak_bytes > 500_000, "{:?}", output.stats);
+}
+
+#[test]
+fn sums_that_gather_buckets_count_what_they_gather() {
+    let (_folder, storage) = stored_with(100, 20, &[], 40);
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let engine = Engine::new(EngineOptions { query_bytes_max: 1_000_000, ..EngineOptions::default() });
+    let error = range(&engine, &snapshot, "sum(h)").unwrap_err();
+    assert!(matches!(error, EvalError::TooManyBytes { .. }), "{error}");
+    let sum = matrix(&Engine::default(), &snapshot, "sum(h)");
+    assert_eq!(sum[0].histograms[1].1.positive_buckets().count(), 4_000);
 }
 
 #[test]

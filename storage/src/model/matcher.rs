@@ -103,6 +103,11 @@ impl Matcher {
         }
     }
 
+    /// Bytes that the compiled pattern of a regex operator takes in memory; 0 for `=` and `!=`.
+    pub fn pattern_bytes(&self) -> usize {
+        self.pattern.as_ref().map_or(0, |pattern| pattern.memory_bytes())
+    }
+
     /// The analysed pattern of a regex operator; `None` for `=` and `!=`.
     pub(crate) fn pattern(&self) -> Option<&Pattern> {
         self.pattern.as_deref()

@@ -91,6 +91,18 @@ impl Pattern {
         }
     }
 
+    /// Bytes that the pattern takes in memory, without what its evaluation takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Everything | Self::NonEmpty => 0,
+            Self::Literals(literals) => {
+                literals.iter().map(|literal| literal.len() + size_of::<String>()).sum()
+            }
+            Self::StartsWith(text) | Self::EndsWith(text) | Self::Contains(text) => text.len(),
+            Self::Regex { prefix, regex } => prefix.len() + regex.memory_usage(),
+        }
+    }
+
     /// What every matching value starts with; `""` if nothing is known.
     pub(crate) fn prefix(&self) -> &str {
         match self {
@@ -180,20 +192,41 @@ fn literal(hir: &Hir) -> Option<String> {
 
 /// Lists the values that match, if there are few enough of them. `body` must be free of look-around.
 fn literals(body: &Hir, count_max: usize) -> Option<Pattern> {
-    let found = Extractor::new()
+    let extractor = Extractor::new()
         .limit_class(LITERAL_COUNT_MIN)
         .limit_repeat(16)
         .limit_literal_len(LITERAL_BYTES_MAX)
         .limit_total(count_max)
-        .extract(body);
-    if !found.is_exact() {
-        return None;
+        .clone();
+    // The extractor takes quadratic time for an alternation, so its branches are asked one by one. What all branches
+    // begin with was taken out of the alternation by the parser.
+    let (start, branches) = match body.kind() {
+        HirKind::Alternation(branches) => ("", branches.as_slice()),
+        HirKind::Concat(parts) => match parts.as_slice() {
+            [start, rest] => match (start.kind(), rest.kind()) {
+                (HirKind::Literal(start), HirKind::Alternation(branches)) => {
+                    (std::str::from_utf8(&start.0).ok()?, branches.as_slice())
+                }
+                _ => ("", std::slice::from_ref(body)),
+            },
+            _ => ("", std::slice::from_ref(body)),
+        },
+        HirKind::Capture(capture) => return literals(&capture.sub, count_max),
+        _ => ("", std::slice::from_ref(body)),
+    };
+    let mut literals = Vec::new();
+    for branch in branches {
+        let found = extractor.extract(branch);
+        if !found.is_exact() {
+            return None;
+        }
+        for literal in found.literals()? {
+            literals.push(format!("{start}{}", std::str::from_utf8(literal.as_bytes()).ok()?));
+        }
+        if literals.len() > count_max {
+            return None;
+        }
     }
-    let mut literals = found
-        .literals()?
-        .iter()
-        .map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok())
-        .collect::<Option<Vec<String>>>()?;
     literals.sort_unstable();
     literals.dedup();
     Some(Pattern::Literals(literals.into()))

@@ -55,6 +55,11 @@ impl TestServer {
         self.runtime.block_on(client)
     }
 
+    /// Comes back when a client has asked the server to end.
+    pub(crate) fn quit_asked(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.running.as_ref().unwrap().quit_asked()
+    }
+
     /// Takes the server down and gives its directory back.
     pub(crate) fn stop(mut self) -> TempDir {
         let running = self.running.take().unwrap();

@@ -126,6 +126,13 @@ fn long_queries_are_refused_with_the_limit() {
         "query is 11 bytes long, the limit is 10"
     );
     assert!(parse("aaaaaaaaaa", &options).is_ok());
+    let options = ParseOptions { regex_bytes_max: 1_000, ..ParseOptions::default() };
+    assert!(parse("a{b=~'c.*|d.+'}", &ParseOptions::default()).is_ok());
+    let message = parse("a{b=~'c.*|d.+'}", &options).unwrap_err().message;
+    assert!(
+        message.starts_with("regular expressions take ") && message.ends_with(", the limit is 1000"),
+        "{message}"
+    );
     let options = ParseOptions { token_count_max: 3, ..ParseOptions::default() };
     assert!(parse("a + b", &options).is_ok());
     assert_eq!(
