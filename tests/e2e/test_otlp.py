@@ -1,16 +1,21 @@
 """OpenTelemetry's own Python SDK over gRPC, read back with PromQL under Prometheus' names."""
 
+import json
+import time
+
 from harness import ServerCase, wait_for
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
+from pyarrow import flight
 
 
 class OtlpSdk(ServerCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
+        cls.before_s = time.time()
         endpoint = "http://" + cls.server.addresses["otlp_grpc"]
         exporter = OTLPMetricExporter(endpoint=endpoint, insecure=True)
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
@@ -55,6 +60,21 @@ class OtlpSdk(ServerCase):
         self.assertAlmostEqual(
             self.server.value("histogram_quantile(0.5, request_duration_seconds_bucket)"), 0.55
         )
+
+    def test_what_counts_says_when_counting_began_and_a_gauge_does_not(self) -> None:
+        client = flight.connect(self.server.flight)
+        ticket = json.dumps({"table": "samples", "start_timestamps": True}).encode()
+        rows = client.do_get(flight.Ticket(ticket)).read_all().to_pylist()
+        client.close()
+        starts: dict[str, set] = {}
+        for row in rows:
+            starts.setdefault(dict(row["labels"])["__name__"], set()).add(row["start_timestamp"])
+        for name in ("pool_size_bytes", "target_info"):
+            self.assertEqual(starts[name], {None}, name)
+        for name in ("requests_handled_total", "request_duration_seconds_bucket", "request_duration_seconds_sum"):
+            (start,) = starts[name]
+            # Milliseconds, rounded down.
+            self.assertTrue(self.before_s - 0.001 <= start.timestamp() <= time.time(), f"{name}: {start}")
 
     def test_the_resource_is_target_info(self) -> None:
         (series,) = self.server.instant('target_info{job="shop/checkout"}')
