@@ -203,6 +203,8 @@ impl Engine {
         self.threads()?.install(|| {
             let ctx = Context::new(snapshot, &self.options, cancellation, expr, (time_ms, time_ms, 0));
             let (value, memory) = instant_value(&ctx, expr, time_ms)?;
+            // What was computed while the query was stopped is not whole.
+            ctx.check_cancelled()?;
             let (annotations, stats) = ctx.finish();
             Ok(QueryOutput { value, annotations, stats, memory })
         })
@@ -236,6 +238,8 @@ impl Engine {
             let ctx = Context::new(snapshot, &self.options, cancellation, expr, times);
             let grid = StepGrid::new(start_ms, end_ms, step_ms);
             let (series, memory) = range_value(&ctx, expr, &grid)?;
+            // What was computed while the query was stopped is not whole.
+            ctx.check_cancelled()?;
             let (annotations, stats) = ctx.finish();
             Ok(QueryOutput { value: Value::Matrix(series), annotations, stats, memory })
         })

@@ -8,6 +8,11 @@ use std::ops::Range;
 
 use mytsdb_storage::model::TimeRange;
 
+use crate::stop;
+
+/// Windows between two looks at the cancellation.
+const WINDOWS_PER_CHECK: usize = 64;
+
 /// The evaluation times `start_ms + i * step_ms` for `i < count`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StepGrid {
@@ -120,7 +125,8 @@ impl WindowGrid {
         })
     }
 
-    /// Calls `body(step_index, low, high)` for every window, where `times_ms[low..high]` are the samples in it.
+    /// Calls `body(step_index, low, high)` for every window, where `times_ms[low..high]` are the samples in it. Gives up
+    /// when the query is stopped (see [`stop`]).
     ///
     /// # Cost
     /// O(windows) if the samples lie on a constant grid that the step is a multiple of, else O(samples + windows).
@@ -134,11 +140,19 @@ impl WindowGrid {
             return;
         }
         if let Some(regular) = self.regular(times_ms) {
-            regular.for_each(0..self.count, body);
+            for start in (0..self.count).step_by(WINDOWS_PER_CHECK) {
+                if stop::is_stopped() {
+                    return;
+                }
+                regular.for_each(start..(start + WINDOWS_PER_CHECK).min(self.count), &mut body);
+            }
             return;
         }
         let (mut low, mut high) = (0, 0);
         for step_index in 0..self.count {
+            if step_index % WINDOWS_PER_CHECK == 0 && stop::is_stopped() {
+                return;
+            }
             let end_ms = self.end_ms_at(step_index);
             let start_ms = end_ms.saturating_sub(self.range_ms);
             while high < length && times_ms[high] <= end_ms {
@@ -234,6 +248,31 @@ mod tests {
         let grid = StepGrid::subquery(100, 100, 50, 10);
         assert_eq!((grid.start_ms, grid.count), (60, 5));
         assert_eq!(StepGrid::subquery(-5, -5, 20, 10).start_ms, -20);
+    }
+
+    #[test]
+    fn windows_end_early_when_their_query_is_stopped() {
+        let grid = WindowGrid { end_ms: 0, step_ms: 10, count: 1000, range_ms: 100 };
+        for times in [vec![0, 10, 20, 30], vec![0, 10, 25, 30]] {
+            let cancellation = crate::Cancellation::default();
+            let windows = || {
+                let mut count = 0;
+                grid.for_each(&times, |_, _, _| {
+                    count += 1;
+                    if count == 500 {
+                        cancellation.cancel(crate::CancelReason::TimedOut);
+                    }
+                });
+                count
+            };
+            let watched = {
+                let _watch = stop::watch(&cancellation);
+                windows()
+            };
+            assert_eq!(watched, 500_usize.next_multiple_of(WINDOWS_PER_CHECK), "{times:?}");
+            // Nobody watches any more.
+            assert_eq!(windows(), 1000);
+        }
     }
 
     #[test]

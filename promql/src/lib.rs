@@ -14,6 +14,7 @@ mod grid;
 pub mod histogram;
 mod kernel;
 pub mod parse;
+mod stop;
 pub mod value;
 
 pub use annotation::{Annotation, Annotations, Severity};

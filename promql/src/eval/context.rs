@@ -10,6 +10,7 @@ use crate::annotation::Annotations;
 use crate::budget::{BudgetScope, MemoryBudget, Reservation};
 use crate::engine::{CancelReason, Cancellation, EngineOptions, EvalError, QueryStats};
 use crate::parse::ast::{Expr, ExprKind, Span, VectorSelector};
+use crate::stop;
 
 /// One evaluation.
 #[derive(Debug)]
@@ -92,6 +93,11 @@ impl<'a> Context<'a> {
     pub(crate) fn finds_resets(&self, selector: &VectorSelector) -> bool {
         !self.reset_finders.is_empty()
             && self.reset_finders.contains(&(std::ptr::from_ref(selector) as usize))
+    }
+
+    /// Until the result is dropped, kernels of this thread give up when the query is stopped.
+    pub(crate) fn watch(&self) -> stop::Watch {
+        stop::watch(self.cancellation)
     }
 
     /// Fails if the query was stopped from outside. Called per node and per batch of series.

@@ -126,6 +126,7 @@ impl<'a> Rows<'a> {
                 let mut scratch = Scratch::default();
                 let mut histograms = HistogramRow::new();
                 let mut values = vec![0.0; self.step_count];
+                let _watch = ctx.watch();
                 for index in range {
                     ctx.check_cancelled()?;
                     source.read(ctx, index, &mut samples)?;
@@ -191,6 +192,7 @@ fn fill(
         let mut scratch = Scratch::default();
         let mut histograms = HistogramRow::new();
         let mut found = Vec::new();
+        let _watch = ctx.watch();
         for (offset, row) in rows.chunks_mut(step_count).enumerate() {
             let index = task * rows_per_task + offset;
             ctx.check_cancelled()?;
