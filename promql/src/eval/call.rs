@@ -5,7 +5,7 @@ use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp};
 use super::block::{Block, Operand, Scalars};
 use super::context::{Context, execution};
 use super::rows::Rows;
-use super::selector::{Wanted, instant_rows};
+use super::selector::{Wanted, instant_rows, presence_rows};
 use super::{classic_histogram, eval, info, label_functions, native_histogram, range_call, sort};
 use crate::engine::EvalError;
 use crate::grid::StepGrid;
@@ -238,16 +238,16 @@ fn start_timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
 }
 
 fn absent(call: &Call<'_>) -> Result<Operand, EvalError> {
-    let block = call.vector(0)?;
+    let rows = presence_rows(call.ctx, call.arg(0)?, call.grid)?;
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
     let mut values = vec![1.0; call.grid.count];
-    for (_, row) in block.rows() {
-        for (value, found) in values.iter_mut().zip(row) {
+    rows.visit(call.ctx, 0..rows.len(), |_, row| {
+        for (value, found) in values.iter_mut().zip(row.values) {
             if !is_absent(*found) {
                 *value = ABSENT;
             }
         }
-    }
+    })?;
     let mut result = Block::one(call.ctx, labels_for_absent(call.arg(0)?), values)?;
     result.retain_present();
     Ok(Operand::Vector(result))

@@ -135,7 +135,10 @@ fn eval_aggregate(
 ) -> Result<Block, EvalError> {
     let inner_span = aggregate.expr.unwrap_parens().span;
     if !aggregate.op.has_param() {
-        let rows = rows(ctx, &aggregate.expr, grid)?;
+        let rows = match aggregate.op {
+            AggregateOp::Count | AggregateOp::Group => selector::presence_rows(ctx, &aggregate.expr, grid)?,
+            _ => rows(ctx, &aggregate.expr, grid)?,
+        };
         return aggregate::aggregate(ctx, aggregate.op, &rows, &aggregate.grouping, inner_span);
     }
     let missing = || execution(format!("missing parameter of {}", aggregate.op.as_str()));

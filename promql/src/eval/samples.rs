@@ -39,6 +39,8 @@ pub(crate) struct StoredSource {
     finds_resets: bool,
     /// Whether start times are read, too.
     reads_starts: bool,
+    /// Whether only times and stale markers are wanted.
+    reads_presence: bool,
     /// Whether any series had histograms: their samples before the range are read then, too.
     has_histograms: AtomicBool,
 }
@@ -190,6 +192,13 @@ fn hint_after(histogram: &FloatHistogram, previous: &FloatHistogram, finds_reset
 }
 
 impl SampleSource {
+    /// Reads when there are samples, but not their values: those that are no stale markers may be zero.
+    pub(crate) fn read_presence(&mut self) {
+        if let Self::Stored(source) = self {
+            source.reads_presence = true;
+        }
+    }
+
     /// An upper bound of the samples of any one series; cheap.
     pub(crate) fn samples_per_series(&self) -> usize {
         match self {
@@ -201,8 +210,15 @@ impl SampleSource {
     /// The samples of `set` inside of `range`.
     pub(crate) fn stored(set: SeriesSet, range: TimeRange, strips_stale: bool, finds_resets: bool) -> Self {
         let has_histograms = AtomicBool::new(false);
-        let reads_starts = false;
-        Self::Stored(StoredSource { set, range, strips_stale, finds_resets, reads_starts, has_histograms })
+        Self::Stored(StoredSource {
+            set,
+            range,
+            strips_stale,
+            finds_resets,
+            reads_starts: false,
+            reads_presence: false,
+            has_histograms,
+        })
     }
 
     /// Reads start times as well, where there are any: not in subqueries.
@@ -256,7 +272,11 @@ impl StoredSource {
     fn read(&self, ctx: &Context<'_>, index: usize, samples: &mut ReadSamples) -> Result<(), EvalError> {
         let mut is_wide = self.has_histograms.load(Ordering::Relaxed);
         let range = if is_wide { self.wide_range(ctx) } else { self.range };
-        self.set.read(index, range, &mut samples.columns)?;
+        if self.reads_presence {
+            self.set.read_presence(index, range, &mut samples.columns)?;
+        } else {
+            self.set.read(index, range, &mut samples.columns)?;
+        }
         if !is_wide && !samples.columns.histograms.is_empty() {
             is_wide = true;
             self.has_histograms.store(true, Ordering::Relaxed);

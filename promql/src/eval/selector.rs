@@ -7,12 +7,13 @@ use super::block::RowLabels;
 use super::cells::{Cell, RowWriter};
 use super::context::Context;
 use super::histogram_windows;
+use super::invariant::is_invariant;
 use super::rows::{Kernels, Rows};
 use super::samples::{MixedSamples, SampleSource};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
 use crate::kernel::{ABSENT, Samples, is_absent, rate, select};
-use crate::parse::ast::{At, RangeExtension, Span, VectorSelector};
+use crate::parse::ast::{At, Expr, ExprKind, RangeExtension, Span, VectorSelector};
 
 /// The selector as text, for messages.
 pub(crate) fn describe(matchers: &[Matcher]) -> String {
@@ -66,6 +67,8 @@ pub(crate) fn labels_of(set: &SeriesSet) -> Vec<RowLabels> {
 pub(crate) enum Wanted {
     /// The sample's value.
     Value,
+    /// 1 where there is one.
+    Presence,
     /// The sample's own time in seconds.
     Time,
     /// The sample's start time in seconds.
@@ -91,6 +94,9 @@ pub(crate) fn instant_rows<'a>(
     if wanted == Wanted::StartTime {
         source.read_starts();
     }
+    if matches!(wanted, Wanted::Presence | Wanted::Time) {
+        source.read_presence();
+    }
     let kernels = match wanted {
         Wanted::Value if is_smoothed => {
             let names = labels.iter().map(|labels| labels.set.clone()).collect();
@@ -107,10 +113,32 @@ pub(crate) fn instant_rows<'a>(
             started: None,
             mixed: Box::new(move |_, samples, _, out| newest(samples, &windows, out)),
         },
+        Wanted::Presence => Kernels {
+            floats: Box::new(move |_, samples, _, out| select::presence(samples, &windows, out)),
+            started: None,
+            mixed: Box::new(move |_, samples, _, out| newest(samples, &windows, out)),
+        },
         Wanted::Time => newest_times(windows),
         Wanted::StartTime => newest_starts(windows),
     };
     Ok(Rows::stream(labels, grid.count, source, kernels, move || describe(&selector.matchers)))
+}
+
+/// The rows of an expression of which only matters where it has values: these may be 1 instead.
+pub(crate) fn presence_rows<'a>(
+    ctx: &'a Context<'a>,
+    expr: &'a Expr,
+    grid: &StepGrid,
+) -> Result<Rows<'a>, EvalError> {
+    let expr = expr.unwrap_parens();
+    match &expr.kind {
+        ExprKind::VectorSelector(selector)
+            if selector.extension.is_none() && !(grid.count > 1 && is_invariant(expr)) =>
+        {
+            instant_rows(ctx, selector, expr.span, grid, Wanted::Presence)
+        }
+        _ => super::rows(ctx, expr, grid),
+    }
 }
 
 /// The kernels that give the newest sample's time.

@@ -24,6 +24,24 @@ pub(crate) fn newest_value(samples: Samples<'_>, windows: &WindowGrid, out: &mut
     }
 }
 
+/// 1 per window whose newest sample is no stale marker; values do not matter otherwise.
+pub(crate) fn presence(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
+    let has_stale = samples.values.iter().fold(false, |any, value| any | is_absent(*value));
+    let mut one = |step_index: usize, low: usize, high: usize| {
+        let is_present = high > low && !(has_stale && is_absent(samples.values[high - 1]));
+        out[step_index] = if is_present { 1.0 } else { ABSENT };
+    };
+    let Some(regular) = windows.regular(samples.times_ms) else {
+        return windows.for_each(samples.times_ms, one);
+    };
+    let Some((steps, ..)) = regular.interior().filter(|_| !has_stale) else {
+        return regular.for_each(0..windows.count, one);
+    };
+    regular.for_each(0..steps.start, &mut one);
+    regular.for_each(steps.end..windows.count, &mut one);
+    out[steps].fill(1.0);
+}
+
 /// The newest sample's time in seconds per window; absent if there is none or it is a stale marker.
 pub(crate) fn newest_time(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
     windows.for_each(samples.times_ms, |step_index, low, high| {
@@ -50,6 +68,30 @@ pub(crate) fn newest_start(samples: Samples<'_>, starts_ms: &[i64], windows: &Wi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn presence_is_where_values_are() {
+        let stale_at = |position: usize| {
+            (0..40).map(|index| if index == position { ABSENT } else { 3.0 }).collect::<Vec<f64>>()
+        };
+        let times_ms: Vec<i64> = (0..40).map(|index| index * 10).collect();
+        for (values, step_ms, range_ms) in [
+            (stale_at(99), 20, 50),
+            (stale_at(7), 20, 50),
+            (stale_at(39), 15, 5),
+            (stale_at(99), 30, 5),
+            (stale_at(99), 0, 50),
+        ] {
+            let samples = Samples { times_ms: &times_ms, values: &values };
+            let windows = WindowGrid { end_ms: -30, step_ms, count: 30, range_ms };
+            let (mut found, mut expected) = ([0.0; 30], [0.0; 30]);
+            presence(samples, &windows, &mut found);
+            newest_value(samples, &windows, &mut expected);
+            let is_present = |row: [f64; 30]| row.map(|value| !is_absent(value));
+            assert_eq!(is_present(found), is_present(expected));
+            assert!(found.iter().all(|value| is_absent(*value) || *value == 1.0));
+        }
+    }
 
     #[test]
     fn lookback_is_left_open_and_the_newest_sample_decides() {

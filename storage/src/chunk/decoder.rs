@@ -80,6 +80,39 @@ impl ChunkDecoder {
         result
     }
 
+    /// As [`ChunkDecoder::decode_value_range`], for a reader who only wants to know which samples are stale markers:
+    /// other values may be zero instead.
+    ///
+    /// # Errors
+    /// [`ChunkError`] if what is read is malformed; damage of values that are not decoded goes unnoticed.
+    ///
+    /// # Cost
+    /// Of a chunk of numbers: the exceptions, among which stale markers are.
+    pub fn decode_presence_range(
+        &mut self,
+        bytes: &[u8],
+        count: usize,
+        range: Range<usize>,
+        out: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
+        check_sample_count(count)?;
+        let mut cursor = Cursor::new(starts::split(bytes)?.1);
+        let id = cursor.u8()?;
+        let is_constant = id & PAGED != PAGED && id & TRANSFORM_MASK == CONSTANT;
+        if is_constant || id >> EXPONENT_SHIFT == FLOAT_BITS {
+            return self.decode_value_range(bytes, count, range, out);
+        }
+        self.exceptions.clear();
+        if id & HAS_EXCEPTIONS != 0 {
+            exceptions::read(&mut cursor, count, &mut self.exceptions)?;
+        }
+        let start = out.len();
+        let range = range.start.min(count)..range.end.min(count);
+        out.resize(start.saturating_add(range.len()), 0.0);
+        put_exceptions(&self.exceptions, &range, start, out);
+        Ok(())
+    }
+
     /// Appends exactly the `count` timestamps (milliseconds, strictly ascending) of the chunk `bytes` to `out`.
     ///
     /// A wrong `count` is noticed wherever the bytes can tell: not in chunks of an exact grid.
@@ -176,13 +209,18 @@ impl ChunkDecoder {
                 decimal::restore(integers, exponent, out);
             }
         })?;
-        for &(position, value) in self.exceptions.iter().filter(|(position, _)| range.contains(position)) {
-            let position = start.saturating_add(position.saturating_sub(range.start));
-            if let Some(slot) = out.get_mut(position) {
-                *slot = value;
-            }
-        }
+        put_exceptions(&self.exceptions, range, start, out);
         check_end(cursor)
+    }
+}
+
+/// Puts the exceptions of the samples `range` into their places; the first of the range is `out[start]`.
+fn put_exceptions(exceptions: &[(usize, f64)], range: &Range<usize>, start: usize, out: &mut [f64]) {
+    for &(position, value) in exceptions.iter().filter(|(position, _)| range.contains(position)) {
+        let position = start.saturating_add(position.saturating_sub(range.start));
+        if let Some(slot) = out.get_mut(position) {
+            *slot = value;
+        }
     }
 }
 

@@ -122,6 +122,33 @@ impl SeriesSet {
         range: TimeRange,
         columns: &mut SampleColumns,
     ) -> Result<(), ReadError> {
+        self.read_detail(series_index, range, Detail::Values, columns)
+    }
+
+    /// As [`SeriesSet::read`], for a reader who only wants to know when there are samples and which of them are stale
+    /// markers: other values may be zero instead. Much cheaper for samples in blocks.
+    ///
+    /// # Errors
+    /// As [`SeriesSet::read`]; damage of values that are not decoded goes unnoticed.
+    ///
+    /// # Panics
+    /// If `series_index >= len()`.
+    pub fn read_presence(
+        &self,
+        series_index: usize,
+        range: TimeRange,
+        columns: &mut SampleColumns,
+    ) -> Result<(), ReadError> {
+        self.read_detail(series_index, range, Detail::Presence, columns)
+    }
+
+    fn read_detail(
+        &self,
+        series_index: usize,
+        range: TimeRange,
+        detail: Detail,
+        columns: &mut SampleColumns,
+    ) -> Result<(), ReadError> {
         columns.clear();
         if range.is_empty() {
             return Ok(());
@@ -131,7 +158,7 @@ impl SeriesSet {
             let middle = columns.len();
             match &self.sources[part.source_index as usize] {
                 Source::Block(block) => {
-                    read_block(block, *part, range, columns)?;
+                    read_block(block, *part, range, detail, columns)?;
                     columns.drop_deleted(middle, block.deleted(part.series_id));
                 }
                 Source::Head(generation) => {
@@ -143,6 +170,14 @@ impl SeriesSet {
         columns.trim(range);
         Ok(())
     }
+}
+
+/// What a reader wants to know of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    Values,
+    /// Only which are stale markers.
+    Presence,
 }
 
 fn corrupt(path: &str, error: &ChunkError) -> ReadError {
@@ -189,6 +224,7 @@ fn read_block(
     block: &BlockView,
     part: Part,
     range: TimeRange,
+    detail: Detail,
     columns: &mut SampleColumns,
 ) -> Result<(), ReadError> {
     let SampleColumns { timestamps_ms, values, starts, histograms, scratch } = columns;
@@ -226,7 +262,12 @@ fn read_block(
                 .decoder
                 .decode_starts(bytes, sample_count, inside.clone(), values.len(), starts)
                 .map_err(damaged)?;
-            scratch.decoder.decode_value_range(bytes, sample_count, inside, values).map_err(damaged)?;
+            let decoder = &mut scratch.decoder;
+            match detail {
+                Detail::Values => decoder.decode_value_range(bytes, sample_count, inside, values),
+                Detail::Presence => decoder.decode_presence_range(bytes, sample_count, inside, values),
+            }
+            .map_err(damaged)?;
         }
     }
     Ok(())

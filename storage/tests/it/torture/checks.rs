@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use mytsdb_storage::Storage;
-use mytsdb_storage::model::{LabelSet, Matcher, TimeRange};
+use mytsdb_storage::model::{LabelSet, Matcher, TimeRange, is_stale};
 use mytsdb_storage::read::{SampleColumns, SeriesSet};
 
 use super::model::{Sample, TenantModel};
@@ -174,7 +174,7 @@ fn ids_by_labels(model: &TenantModel) -> BTreeMap<LabelSet, u32> {
 }
 
 fn read(set: &SeriesSet, ids: &BTreeMap<LabelSet, u32>, range: TimeRange) -> Found {
-    let mut columns = SampleColumns::default();
+    let (mut columns, mut presence) = (SampleColumns::default(), SampleColumns::default());
     let mut found = Found::new();
     for index in 0..set.len() {
         let labels = set.labels(index);
@@ -188,6 +188,10 @@ fn read(set: &SeriesSet, ids: &BTreeMap<LabelSet, u32>, range: TimeRange) -> Fou
         );
         assert!(columns.len() <= set.estimated_sample_count(index, range), "estimate of {labels:?}");
         assert!(columns.len() <= set.series_sample_count_max(), "bound of {labels:?}");
+        set.read_presence(index, range, &mut presence).unwrap();
+        assert_eq!(presence.timestamps_ms, columns.timestamps_ms, "times of {labels:?}");
+        let is_same = |(seen, value): (&f64, &f64)| is_stale(*seen) == is_stale(*value);
+        assert!(presence.values.iter().zip(&columns.values).all(is_same), "stale markers of {labels:?}");
         if !columns.is_empty() {
             let starts_ms = columns.starts.up_to(columns.len()).each(columns.len());
             let floats = columns.values.iter().zip(starts_ms);
