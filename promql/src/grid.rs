@@ -220,10 +220,11 @@ pub(crate) fn constant_spacing_ms(times_ms: &[i64]) -> Option<i64> {
     if spacing_ms <= 0 || spacing_ms.checked_mul(times_ms.len() as i64 - 1) != Some(span_ms) {
         return None;
     }
-    // Branch-free so that it is vectorised; irregular columns nearly always fail the check above already.
-    let is_constant =
-        times_ms.windows(2).fold(true, |all, pair| all & (pair[1].wrapping_sub(pair[0]) == spacing_ms));
-    is_constant.then_some(spacing_ms)
+    // Branch-free and without comparisons, which vectors of any x86-64 do not have for integers of this size; irregular
+    // columns nearly always fail the check above already.
+    let difference =
+        times_ms.windows(2).fold(0, |any, pair| any | (pair[1].wrapping_sub(pair[0]) ^ spacing_ms));
+    (difference == 0).then_some(spacing_ms)
 }
 
 #[cfg(test)]
