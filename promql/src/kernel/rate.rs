@@ -19,13 +19,19 @@ pub(crate) struct RateKind {
 /// Fills `resets` with the index of every sample before which a counter fell.
 fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     resets.clear();
-    // PERF (bench `kernel`, `rate`): a sum is vectorised, an early end is not, and most series have no reset.
-    let reset_count = values.windows(2).fold(0_u64, |count, pair| count + u64::from(pair[1] < pair[0]));
-    if reset_count > 0 {
-        resets
-            .extend((1..values.len()).filter(|index| values[*index] < values[*index - 1]).map(|i| i as u32));
+    for start in (0..values.len()).step_by(RESET_BLOCK) {
+        let block = &values[start..values.len().min(start + RESET_BLOCK + 1)];
+        // PERF (bench `kernel`, `rate`): a sum is vectorised, and nearly no block has a reset.
+        let reset_count = block.windows(2).fold(0_u64, |count, pair| count + u64::from(pair[1] < pair[0]));
+        if reset_count > 0 {
+            let is_reset = |index: &usize| block[*index] < block[*index - 1];
+            resets.extend((1..block.len()).filter(is_reset).map(|index| (start + index) as u32));
+        }
     }
 }
+
+/// Pairs of neighbours that are looked at together.
+const RESET_BLOCK: usize = 128;
 
 /// Extrapolated difference between the last and first sample of each window.
 ///
@@ -395,6 +401,26 @@ mod tests {
         let times: Vec<i64> = (0..5).map(|i| i * 15_000).collect();
         let windows = WindowGrid { end_ms: 60_000, step_ms: 0, count: 1, range_ms: 60_000 };
         assert_eq!(rate_of(&times, &[10.0, 11.0, 12.0, 13.0, 14.0], windows), [4.0]);
+    }
+
+    #[test]
+    fn resets_are_found_wherever_they_are() {
+        for length in [0, 1, 2, 127, 128, 129, 130, 257, 600] {
+            let values: Vec<f64> = (0..length)
+                .map(
+                    |index| {
+                        if [1, 127, 128, 129, 256, 599].contains(&index) { -1.0 } else { f64::from(index) }
+                    },
+                )
+                .collect();
+            let expected: Vec<u32> = (1..values.len())
+                .filter(|index| values[*index] < values[*index - 1])
+                .map(|index| index as u32)
+                .collect();
+            let mut found = vec![7];
+            find_resets(&values, &mut found);
+            assert_eq!(found, expected, "{length}");
+        }
     }
 
     #[test]
