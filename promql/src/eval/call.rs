@@ -240,17 +240,28 @@ fn start_timestamp(call: &Call<'_>) -> Result<Operand, EvalError> {
 fn absent(call: &Call<'_>) -> Result<Operand, EvalError> {
     let rows = presence_rows(call.ctx, call.arg(0)?, call.grid)?;
     let _reservation = call.ctx.reserve_numbers(1, call.grid.count, String::new)?;
-    let mut values = vec![1.0; call.grid.count];
-    rows.visit(call.ctx, 0..rows.len(), |_, row| {
+    let labels = labels_for_absent(call.arg(0)?);
+    absent_block(call.ctx, &rows, call.grid, labels).map(Operand::Vector)
+}
+
+/// One series with `labels`: 1 at every step at which none of `rows` has a value.
+pub(crate) fn absent_block(
+    ctx: &Context<'_>,
+    rows: &Rows<'_>,
+    grid: &StepGrid,
+    labels: LabelSet,
+) -> Result<Block, EvalError> {
+    let mut values = vec![1.0; grid.count];
+    rows.visit(ctx, 0..rows.len(), |_, row| {
         for (value, found) in values.iter_mut().zip(row.values) {
             if !is_absent(*found) {
                 *value = ABSENT;
             }
         }
     })?;
-    let mut result = Block::one(call.ctx, labels_for_absent(call.arg(0)?), values)?;
-    result.retain_present();
-    Ok(Operand::Vector(result))
+    let mut block = Block::one(ctx, labels, values)?;
+    block.retain_present();
+    Ok(block)
 }
 
 /// The labels that a selector fixes: those of equality matchers on names that occur once.

@@ -15,7 +15,7 @@ use super::selector::{describe, labels_of};
 use crate::engine::EvalError;
 use crate::grid::{StepGrid, WindowGrid};
 use crate::kernel::rate::{Extended, RateKind};
-use crate::kernel::{ABSENT, is_absent, over_time, quantile, rate, regression, started_rate};
+use crate::kernel::{is_absent, over_time, quantile, rate, regression, started_rate};
 use crate::parse::ast::{Expr, ExprKind, RangeExtension, Span, VectorSelector};
 
 /// A range vector argument: its series, their samples, and its windows.
@@ -480,16 +480,6 @@ pub(crate) fn absent_over_time<'a>(
 ) -> Result<Block, EvalError> {
     let _reservation = ctx.reserve_numbers(2, grid.count, String::new)?;
     let rows = range_rows(ctx, "absent_over_time", args, grid)?;
-    let mut values = vec![1.0; grid.count];
-    rows.visit(ctx, 0..rows.len(), |_, row| {
-        for (value, found) in values.iter_mut().zip(row.values) {
-            if !is_absent(*found) {
-                *value = ABSENT;
-            }
-        }
-    })?;
     let labels = args.first().map_or_else(LabelSet::empty, super::call::labels_for_absent);
-    let mut block = Block::one(ctx, labels, values)?;
-    block.retain_present();
-    Ok(block)
+    super::call::absent_block(ctx, &rows, grid, labels)
 }
