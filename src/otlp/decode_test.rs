@@ -17,7 +17,8 @@ use tonic::Status;
 
 use super::OtlpOptions;
 use super::decode::decode;
-use super::reply::Outcome;
+use super::outcome::Outcome;
+use super::reply::reply;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const NOW_NS: u64 = NOW_MS as u64 * 1_000_000;
@@ -54,7 +55,7 @@ fn export_with_starts(request: &ExportMetricsServiceRequest) -> (Stored, Starts,
             metadata: &[],
         };
         let report = storage.write(&tenant, &batch, NOW_MS).unwrap();
-        Outcome::new(&decoded, &report).reply()
+        reply(&Outcome::new(&decoded, &report))
     };
     let _first = write();
     let reply = write();
