@@ -25,8 +25,8 @@ use tonic::{Code, Request, Response, Status};
 use tower::Service;
 
 use super::OtlpOptions;
-use super::ingest::{KnownMetadata, OtlpError, ingest};
-use super::outcome::Outcome;
+use super::ingest::{OtlpError, ingest};
+use super::known::KnownMetadata;
 use super::reply::{error_status, reply};
 use crate::core::Core;
 use crate::grpc;

@@ -4,21 +4,20 @@
 //! once its [`Commit`] is durable.
 //! Not here: transports, compression, limits of size, and the codes of a protocol (see `reply`).
 
-use std::sync::{PoisonError, RwLock};
-
-use hashbrown::HashSet;
-use mytsdb_storage::model::{MetricMetadata, TenantId};
+use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Commit, WriteBatch, WriteError};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 
 use super::OtlpOptions;
-use super::decode::decode;
+use super::columns::{Columns, Environment, RequestLabels, decode};
+use super::known::KnownMetadata;
 use super::outcome::Outcome;
+use super::read::ReadError;
 use crate::core::Core;
 
-/// Metadata remembered as stored; beyond it the memory starts afresh.
-const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
+/// The protocol's name in counters.
+const PROTOCOL: &str = "otlp";
 
 /// Why a request as a whole is not stored.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +25,10 @@ const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
 pub(super) enum OtlpError {
     /// The bytes are no such message.
     #[error("malformed request: {0}")]
-    Malformed(#[from] prost::DecodeError),
+    Malformed(#[from] ReadError),
+    /// The bytes are no such message; found where its parts are put together.
+    #[error("malformed request: {0}")]
+    Unmergeable(#[from] prost::DecodeError),
     /// The storage takes nothing at the moment, or never.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -36,28 +38,9 @@ impl OtlpError {
     /// Whether the same request may succeed later.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::Malformed(_) => false,
+            Self::Malformed(_) | Self::Unmergeable(_) => false,
             Self::Write(error) => error.is_retryable(),
         }
-    }
-}
-
-/// Digests of the metadata that the storage has already: it need not be written again and again.
-#[derive(Debug, Default)]
-pub(super) struct KnownMetadata {
-    digests: RwLock<HashSet<u128>>,
-}
-
-impl KnownMetadata {
-    fn add(&self, digests: Vec<u128>) {
-        if digests.is_empty() {
-            return;
-        }
-        let mut known = self.digests.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + digests.len() > KNOWN_METADATA_COUNT_MAX {
-            known.clear();
-        }
-        known.extend(digests);
     }
 }
 
@@ -72,30 +55,42 @@ pub(super) fn ingest(
     known: &KnownMetadata,
     body: &[u8],
 ) -> Result<(Outcome, Commit), OtlpError> {
-    let request = ExportMetricsServiceRequest::decode(body)?;
-    let mut decoded = {
-        let known = known.digests.read().unwrap_or_else(PoisonError::into_inner);
-        decode(&core.storage, tenant, options, &request, |digest| known.contains(&digest))
+    let merged: Vec<u8>;
+    let facts = known.facts();
+    let environment =
+        Environment { key_seed: core.storage.series_key_seed(), tenant, options, facts: &facts };
+    let mut columns = match decode(environment, body) {
+        Err(ReadError::Scattered) => {
+            merged = ExportMetricsServiceRequest::decode(body)?.encode_to_vec();
+            decode(environment, &merged)?
+        }
+        decoded => decoded?,
     };
-    let (digests, metadata): (Vec<u128>, Vec<MetricMetadata>) =
-        std::mem::take(&mut decoded.metadata).into_iter().unzip();
-    let batch = WriteBatch {
-        keys: &decoded.keys,
-        sample_ends: &decoded.sample_ends,
-        timestamps_ms: &decoded.timestamps_ms,
-        values: &decoded.values,
-        starts: decoded.starts.runs(),
-        labels: &decoded,
-        histograms: &[],
-        exemplars: &[],
-        metadata: &metadata,
+    drop(facts);
+    let (report, commit) = {
+        let labels = RequestLabels::new(&columns, options);
+        core.storage.submit(tenant, &batch(&columns, &labels), core.now_ms())?
     };
-    let (report, commit) = core.storage.submit(tenant, &batch, core.now_ms())?;
-    known.add(digests);
-    let outcome = Outcome::new(&decoded, &report);
-    core.metrics.accepted_samples("otlp", report.accepted_sample_count);
-    for (reason, count, _) in &outcome.reasons {
-        core.metrics.rejected_points("otlp", reason, tenant.as_str(), *count);
+    known.learn(&columns);
+    let outcome = Outcome::new(&mut columns, &report);
+    core.metrics.accepted_samples(PROTOCOL, report.accepted_sample_count);
+    for (reason, count) in outcome.refusals() {
+        core.metrics.rejected_points(PROTOCOL, reason, tenant.as_str(), count);
     }
     Ok((outcome, commit))
+}
+
+/// The columns as the storage's argument.
+pub(super) fn batch<'c>(columns: &'c Columns<'_>, labels: &'c RequestLabels<'_, '_>) -> WriteBatch<'c> {
+    WriteBatch {
+        keys: &columns.keys,
+        sample_ends: &columns.sample_ends,
+        timestamps_ms: &columns.timestamps_ms,
+        values: &columns.values,
+        starts: columns.starts.runs(),
+        labels,
+        histograms: &columns.histograms,
+        exemplars: &columns.exemplars,
+        metadata: &columns.metadata,
+    }
 }

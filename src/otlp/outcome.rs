@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 
 use mytsdb_storage::WriteReport;
 
-use super::decode::Decoded;
+use super::columns::Columns;
+use super::tally::Tally;
 
-/// Reasons that a message names; the counters have them all.
-const REASON_COUNT_MAX: usize = 3;
+/// Reasons and metrics that a message names; the counters have all reasons.
+const ENTRY_COUNT_MAX: usize = 8;
 /// The word of series above a tenant's limit.
 const SERIES_LIMIT: &str = "series_limit";
 /// Longest message in characters: a response must stay small.
@@ -19,11 +20,13 @@ const MESSAGE_LENGTH_MAX: usize = 2_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// Points in the request.
-    pub(super) point_count: usize,
+    point_count: usize,
     /// Points of which at least one series was refused.
-    pub(super) refused_point_count: usize,
-    /// Per reason: short fixed word, points, and what was wrong with the first.
-    pub(super) reasons: Vec<(&'static str, usize, String)>,
+    refused: Tally,
+    /// Exemplars that are not kept; their points are.
+    refused_exemplars: Tally,
+    /// What is stored otherwise than it was sent.
+    losses: Tally,
 }
 
 /// What the sender is told about a request whose accepted points are stored.
@@ -51,53 +54,69 @@ pub(super) enum Verdict {
 }
 
 impl Outcome {
-    /// Puts together what the decoder and the storage refused.
-    pub(super) fn new(decoded: &Decoded<'_>, report: &WriteReport) -> Self {
-        let mut reasons: Vec<(&'static str, usize, String)> = decoded
-            .refused
-            .by_reason
-            .iter()
-            .map(|(reason, (count, message))| (*reason, *count, message.clone()))
-            .collect();
+    /// Puts together what the decoder and the storage refused; takes the tallies out of `columns`.
+    pub(super) fn new(columns: &mut Columns<'_>, report: &WriteReport) -> Self {
+        let mut refused = std::mem::take(&mut columns.refused);
         let mut points = BTreeSet::new();
         for rejection in &report.rejections {
             // A series of several that a point makes counts for the point once, under the first reason.
-            let Some(point) = decoded.point_of(rejection.series_index) else { continue };
-            if !points.insert(point) {
-                continue;
-            }
-            let word = rejection.reason.label();
-            match reasons.iter_mut().find(|(known, ..)| *known == word) {
-                Some((_, count, _)) => *count += 1,
-                None => reasons.push((word, 1, rejection.reason.to_string())),
+            let Some(point) = columns.point_of(rejection.series_index) else { continue };
+            if points.insert(point) {
+                let reason = &rejection.reason;
+                refused.add(reason.label(), columns.metric_name_of(point), 1, || reason.to_string());
             }
         }
-        let refused_point_count = decoded.refused.point_count() + points.len();
-        Self { point_count: decoded.point_count, refused_point_count, reasons }
+        let mut refused_exemplars = std::mem::take(&mut columns.refused_exemplars);
+        for rejection in &report.exemplar_rejections {
+            let Some(point) = columns.point_of(rejection.series_index) else { continue };
+            let (reason, name) = (&rejection.reason, columns.metric_name_of(point));
+            refused_exemplars.add(reason.label(), name, rejection.sample_count, || reason.to_string());
+        }
+        let losses = std::mem::take(&mut columns.losses);
+        Self { point_count: columns.point_count, refused, refused_exemplars, losses }
+    }
+
+    /// Reasons and counts of refused points and exemplars, for the server's own metrics.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let entries = self.refused.entries().iter().chain(self.refused_exemplars.entries());
+        entries.map(|entry| (entry.reason, entry.count))
     }
 
     /// What the sender is told.
     pub(super) fn verdict(&self) -> Verdict {
-        if self.refused_point_count == 0 {
-            return Verdict::Full { warning: String::new() };
+        let refused_point_count = self.refused.total();
+        if refused_point_count == 0 {
+            return Verdict::Full { warning: self.warning() };
         }
         let message = self.message();
-        if self.refused_point_count < self.point_count {
-            return Verdict::Partial { refused_point_count: self.refused_point_count, message };
+        if refused_point_count < self.point_count {
+            return Verdict::Partial { refused_point_count, message };
         }
-        let is_limit = self.reasons.iter().all(|(word, ..)| *word == SERIES_LIMIT);
+        let is_limit = self.refused.entries().iter().all(|entry| entry.reason == SERIES_LIMIT);
         Verdict::AllRefused { message, is_limit }
     }
 
     fn message(&self) -> String {
-        let listed = self.reasons.iter().take(REASON_COUNT_MAX);
-        let mut parts: Vec<String> =
-            listed.map(|(word, count, message)| format!("{count} {word} ({message})")).collect();
-        if self.reasons.len() > REASON_COUNT_MAX {
-            parts.push(format!("{} more reasons", self.reasons.len() - REASON_COUNT_MAX));
-        }
-        let (refused, all) = (self.refused_point_count, self.point_count);
-        let text = format!("{refused} of {all} data points rejected: {}", parts.join("; "));
-        text.chars().take(MESSAGE_LENGTH_MAX).collect()
+        let (refused, all) = (self.refused.total(), self.point_count);
+        let warning = self.warning();
+        let between = if warning.is_empty() { "" } else { "; " };
+        let causes = self.refused.text(ENTRY_COUNT_MAX);
+        shortened(&format!("{refused} of {all} data points rejected: {causes}{between}{warning}"))
     }
+
+    /// What is stored, but not whole; empty if all is.
+    fn warning(&self) -> String {
+        let mut parts = Vec::new();
+        if self.losses.total() > 0 {
+            parts.push(format!("accepted with loss: {}", self.losses.text(ENTRY_COUNT_MAX)));
+        }
+        if self.refused_exemplars.total() > 0 {
+            parts.push(format!("exemplars not kept: {}", self.refused_exemplars.text(ENTRY_COUNT_MAX)));
+        }
+        shortened(&parts.join("; "))
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(MESSAGE_LENGTH_MAX).collect()
 }

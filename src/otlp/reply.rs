@@ -38,7 +38,7 @@ pub(super) fn partial_success(
 pub(super) fn error_status(error: &OtlpError) -> Status {
     let message = error.to_string();
     match error {
-        OtlpError::Malformed(_) => Status::invalid_argument(message),
+        OtlpError::Malformed(_) | OtlpError::Unmergeable(_) => Status::invalid_argument(message),
         OtlpError::Write(_) if error.is_retryable() => Status::unavailable(message),
         OtlpError::Write(_) => Status::internal(message),
     }
