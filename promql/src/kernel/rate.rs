@@ -4,7 +4,7 @@
 //! Source: Prometheus `promql/functions.go` (`extrapolatedRate`, `extendedRate`, `instantValue`). Times are kept in
 //! whole milliseconds where Prometheus divides by 1000 first; the ratios are the same.
 
-use super::{ABSENT, Samples, Scratch};
+use super::{ABSENT, Samples, Scratch, is_absent};
 use crate::grid::WindowGrid;
 
 /// Which of `rate`, `increase`, `delta`.
@@ -167,6 +167,25 @@ pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool,
             difference
         };
     });
+}
+
+/// The newest sample of each window per second since the one before it, for samples that are increases themselves.
+pub(crate) fn instant_of_deltas(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
+    let Samples { times_ms, values, .. } = samples;
+    windows.for_each(samples, |step_index, low, high| {
+        out[step_index] = if high < low + 2 {
+            ABSENT
+        } else {
+            values[high - 1] / ((times_ms[high - 1] - times_ms[high - 2]) as f64 / 1000.0)
+        };
+    });
+}
+
+/// Multiplies a row where it has values.
+pub(crate) fn scale(out: &mut [f64], factor: f64) {
+    for value in out.iter_mut().filter(|value| !is_absent(**value)) {
+        *value *= factor;
+    }
 }
 
 /// How an extended window gets its value at the edges.
