@@ -28,6 +28,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Whether `rate`, `increase`, `irate`, `resets` and `start_timestamp` look at start times.
     pub use_start_timestamps: bool,
+    /// Whether `rate` and `increase` tell counters by `__type__` instead of the name.
+    pub type_and_unit_labels: bool,
     /// What the query's bytes are taken of, too: its tenant's budget, for example.
     pub shared_budget: Option<Arc<MemoryBudget>>,
     /// Threads that one query may use.
@@ -42,6 +44,7 @@ impl Default for EngineOptions {
             query_bytes_max: 1 << 30,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            type_and_unit_labels: false,
             shared_budget: None,
             thread_count: std::thread::available_parallelism().map_or(1, usize::from),
         }

@@ -9,9 +9,12 @@ use super::delta::TEMPORALITY;
 use crate::budget::Reservation;
 use crate::engine::EvalError;
 
+/// The label that holds the metric's type, if the writer was told to keep it as a label.
+pub(crate) const METRIC_TYPE: &str = "__type__";
+
 /// Whether a label describes the metric instead of the series.
 pub(crate) fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | "__type__" | "__unit__" | TEMPORALITY)
+    matches!(name, METRIC_NAME | METRIC_TYPE | "__unit__" | TEMPORALITY)
 }
 
 /// The labels for which `keeps(name)` holds.
