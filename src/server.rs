@@ -235,6 +235,7 @@ fn otlp_options(config: &Config) -> OtlpOptions {
     OtlpOptions {
         message_bytes_max: config.limits.grpc_message_bytes_max,
         lookback_ms: config.query.lookback_ms,
+        type_and_unit_labels: config.query.features.type_and_unit_labels,
         ..OtlpOptions::default()
     }
 }
@@ -269,6 +270,7 @@ async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, Start
             query_bytes_max: config.query.bytes_max,
             delayed_name_removal: config.query.features.delayed_name_removal,
             use_start_timestamps: config.query.features.use_start_timestamps,
+            type_and_unit_labels: config.query.features.type_and_unit_labels,
             ..EngineOptions::default()
         }),
         parse_options: ParseOptions {
