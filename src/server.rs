@@ -224,7 +224,9 @@ fn grpc_server(config: &Config) -> tonic::transport::Server {
 fn flight_options(config: &Config) -> FlightOptions {
     FlightOptions {
         message_bytes_max: config.limits.grpc_message_bytes_max,
+        decoding_bytes_max: config.limits.write_inflight_bytes_max,
         query_timeout: config.query.timeout,
+        is_admin_api_enabled: config.is_admin_api_enabled,
         ..FlightOptions::default()
     }
 }

@@ -8,6 +8,8 @@ mod damage;
 mod dashboard;
 mod endpoints;
 mod flight;
+mod flight_export;
+mod flight_sql;
 mod grpc_server;
 mod lifecycle;
 mod openapi;
