@@ -15,6 +15,7 @@ use mytsdb_storage::{RejectReason, WriteError, WriteReport};
 
 use super::wire::WireError;
 use crate::blocking::BlockingError;
+use crate::http::body::BodyError;
 
 /// How long senders should wait before they come back, in seconds.
 const RETRY_AFTER_S: u64 = 5;
@@ -31,14 +32,10 @@ pub(super) enum Refusal {
         "content type {0:?} is not supported; allowed is application/x-protobuf (prometheus.WriteRequest)"
     )]
     ContentType(String),
-    #[error("body has more than {limit} bytes, the limit of --write-max-bytes")]
-    BodyTooLarge { limit: usize },
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error("body declares {given} bytes after decompression, the limit of --write-max-bytes is {limit}")]
     DeclaredTooLarge { given: usize, limit: usize },
-    #[error("body was not received within {0:?}, the limit of --http-read-timeout")]
-    BodyTimeout(std::time::Duration),
-    #[error("body could not be received: {0}")]
-    Body(String),
     #[error("body is no snappy block: {0}")]
     Snappy(String),
     #[error("body is no remote write request: {0}")]
@@ -60,11 +57,11 @@ impl Refusal {
             Self::Tenant(_) => (StatusCode::BAD_REQUEST, "tenant"),
             Self::ContentEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding"),
             Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
-            Self::BodyTooLarge { .. } | Self::DeclaredTooLarge { .. } => {
+            Self::Body(BodyError::TooLarge { .. }) | Self::DeclaredTooLarge { .. } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
             }
-            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
-            Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
+            Self::Body(BodyError::Timeout { .. }) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            Self::Body(BodyError::Broken { .. }) => (StatusCode::BAD_REQUEST, "body"),
             Self::Snappy(_) => (StatusCode::BAD_REQUEST, "snappy"),
             Self::Wire(_) => (StatusCode::BAD_REQUEST, "protobuf"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),

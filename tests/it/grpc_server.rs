@@ -12,8 +12,14 @@ pub(crate) struct TestServer {
 pub(crate) async fn start() -> TestServer {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().display().to_string();
-    let args =
-        ["mytsdb", "--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"];
+    let args = [
+        "mytsdb",
+        "--http-host=127.0.0.1",
+        "--http-port=0",
+        "--arrow-port=0",
+        "--address=127.0.0.1:0",
+        "--otlp-http-address=127.0.0.1:0",
+    ];
     let args = args.into_iter().map(str::to_owned).chain([format!("--data-dir={data_dir}")]);
     let running = Server::start(Config::from_args(args).unwrap()).await.unwrap();
     TestServer { running, _dir: dir }
