@@ -211,3 +211,9 @@ class DeltaOverGrpc(Instruments, ServerCase):
 
     def whole_histogram(self, selector: str) -> str:
         return f"sum_over_time({selector}{WINDOW})"
+
+    def test_increase_is_the_sum_of_the_deltas(self) -> None:
+        self.assertEqual(self.server.value(f'increase(requests_total{{job="delta"}}{WINDOW})'), 60)
+        self.assertEqual(self.server.value(f'increase(latency_explicit_seconds_count{{job="delta"}}{WINDOW})'), 12)
+        native = f'histogram_count(increase(latency_native_seconds{{job="delta"}}{WINDOW}))'
+        self.assertEqual(self.server.value(native), 12)

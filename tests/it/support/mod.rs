@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod otlp;
 pub(crate) mod request;
+pub(crate) mod request_v2;
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
