@@ -176,6 +176,25 @@ fn span_names_beyond_the_limit_are_counted_together() {
 }
 
 #[test]
+fn a_request_with_more_series_than_it_may_have_is_counted_in_part() {
+    let server = TestServer::start(&[]);
+    let end_ms = now_ms() - 60_000;
+    let spans: Vec<Span> = (0..20_010).map(|index| span(&format!("n{index}"), end_ms, 1)).collect();
+    // The resource comes in many parts, as collectors send it.
+    let mut request = TracesRequest::default();
+    for part in spans.chunks(7) {
+        request.resources.extend(TracesRequest::of("shop", part.to_vec()).resources);
+    }
+    let response = post(server.otlp_addr(), "/v1/traces", PROTOBUF, &[], &request.encode_to_vec());
+    assert_eq!(response.status, 200);
+    let partial = ExportMetricsServiceResponse::decode(&*response.body).unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_data_points, 10, "{partial:?}");
+    assert!(partial.error_message.contains("10 too_many_cells"), "{partial:?}");
+    assert_eq!(server.value(CALLS), 20_000.0);
+    assert_eq!(server.value("count(traces_span_metrics_calls_total)"), 101.0, "the limit and the overflow");
+}
+
+#[test]
 fn log_records_are_counted_by_severity() {
     let server = TestServer::start(&[]);
     let time_ns = (now_ms() - 60_000) as u64 * 1_000_000;

@@ -3,11 +3,9 @@
 //! Input: an `ExportLogsServiceRequest`. Output: per resource a cell for each severity and second. Bodies and attributes
 //! are skipped: nothing is counted by them.
 
-use hashbrown::HashMap;
-
-use super::Counted;
-use super::request::{Cell, Dimensions, EventExemplar};
+use super::request::{Dimensions, EventExemplar};
 use super::spans::each;
+use super::{Counted, Counter};
 use crate::wire::{FIXED64, LENGTH_DELIMITED, Reader, VARINT, WireError};
 
 /// Short names of severities: of each range of four numbers one.
@@ -30,35 +28,39 @@ struct LogRecord<'a> {
 /// # Errors
 /// [`WireError`] if the bytes are no such message.
 pub(super) fn count(body: &[u8]) -> Result<Counted<'_>, WireError> {
-    let mut counted = Counted::default();
+    let mut counter = Counter::default();
     each(body, 1, |resource_logs| {
-        let mut cells: Vec<Cell<'_>> = Vec::new();
-        let mut indices: HashMap<(&'static str, i64), usize> = HashMap::new();
+        let resource = super::request::resource_of(resource_logs)?;
+        let mut place = None;
         each(resource_logs, 2, |scope_logs| {
             each(scope_logs, 2, |message| {
-                counted.event_count += 1;
                 let record = read_record(message)?;
-                // The time when it happened may be unknown, the time when it was seen is not.
-                let time_ns = if record.time_ns == 0 { record.observed_ns } else { record.time_ns };
-                if time_ns == 0 {
-                    counted.refused.add("no_time", "", 1, || "a log record has no time".to_owned());
-                    return Ok(());
-                }
-                let severity = severity(record.severity_number, record.severity_text);
-                let second = (time_ns / 1_000_000_000) as i64;
-                let index = *indices.entry((severity, second)).or_insert_with(|| {
-                    cells.push(Cell::new(Dimensions::Log { severity }, second));
-                    cells.len() - 1
-                });
-                if let Some(cell) = cells.get_mut(index) {
-                    cell.add_log(EventExemplar::new(1.0, time_ns, record.trace_id, record.span_id));
-                }
-                Ok(())
+                counter.counted.event_count += 1;
+                add(&mut counter, &mut place, resource, &record)
             })
-        })?;
-        counted.add(super::request::resource_of(resource_logs)?, cells)
+        })
     })?;
-    Ok(counted)
+    Ok(counter.counted)
+}
+
+fn add<'a>(
+    counter: &mut Counter<'a>,
+    place: &mut Option<usize>,
+    resource: &'a [u8],
+    record: &LogRecord<'a>,
+) -> Result<(), WireError> {
+    // The time when it happened may be unknown, the time when it was seen is not.
+    let time_ns = if record.time_ns == 0 { record.observed_ns } else { record.time_ns };
+    if time_ns == 0 {
+        counter.counted.refused.add("no_time", "", 1, || "a log record has no time".to_owned());
+        return Ok(());
+    }
+    let dimensions = Dimensions::Log { severity: severity(record.severity_number, record.severity_text) };
+    let second = (time_ns / 1_000_000_000) as i64;
+    if let Some(cell) = counter.cell(place, resource, dimensions, second)? {
+        cell.add_log(EventExemplar::new(1.0, time_ns, record.trace_id, record.span_id));
+    }
+    Ok(())
 }
 
 /// The short name of a severity, by its number or, if there is none, by its text.

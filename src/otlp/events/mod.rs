@@ -25,7 +25,7 @@ use mytsdb_storage::model::{METRIC_NAME, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns};
 
 use self::cardinality::Cardinality;
-use self::request::Cell;
+use self::request::{Cell, Dimensions};
 pub(super) use self::slots::SlotError;
 use self::slots::Slots;
 use super::OtlpOptions;
@@ -46,6 +46,9 @@ const CALLS: &str = "traces.span.metrics.calls";
 const DURATION: &str = "traces.span.metrics.duration";
 /// Name of the counter of log records.
 const LOG_RECORDS: &str = "log.record.count";
+
+/// Most cells of one request: a byte of a request must not cost any amount of memory. No batch of a client has so many.
+const CELL_COUNT_MAX: usize = 20_000;
 
 /// What is remembered of the events of all tenants.
 #[derive(Debug, Default)]
@@ -78,8 +81,6 @@ struct Counted<'a> {
     event_count: usize,
     /// Events that cannot be counted.
     refused: Tally,
-    /// Bytes of a resource → its place.
-    places: HashMap<&'a [u8], usize>,
 }
 
 /// The events of one resource.
@@ -91,18 +92,53 @@ struct ResourceEvents<'a> {
     cells: Vec<Cell<'a>>,
 }
 
-impl<'a> Counted<'a> {
-    /// Adds the cells of a resource; what comes in several parts is counted together.
-    fn add(&mut self, resource: &'a [u8], cells: Vec<Cell<'a>>) -> Result<(), WireError> {
-        if let Some(known) = self.places.get(resource).and_then(|place| self.resources.get_mut(*place)) {
-            known.cells.extend(cells);
-            request::merge(&mut known.cells);
-            return Ok(());
-        }
-        let service_name = request::service_name_of(resource)?;
-        self.places.insert(resource, self.resources.len());
-        self.resources.push(ResourceEvents { resource, service_name, cells });
-        Ok(())
+/// Counts the events of one request.
+#[derive(Debug, Default)]
+struct Counter<'a> {
+    counted: Counted<'a>,
+    /// Bytes of a resource → its place; what comes in several parts is counted together.
+    places: HashMap<&'a [u8], usize>,
+    /// Place of the resource, dimensions and second → place of the cell in the resource.
+    cells: HashMap<(usize, Dimensions<'a>, i64), usize>,
+}
+
+impl<'a> Counter<'a> {
+    /// The cell of an event; `None`, and the event is refused, if the request has too many.
+    ///
+    /// `place`: that of the resource, once it is known.
+    fn cell(
+        &mut self,
+        place: &mut Option<usize>,
+        resource: &'a [u8],
+        dimensions: Dimensions<'a>,
+        second: i64,
+    ) -> Result<Option<&mut Cell<'a>>, WireError> {
+        let known = place.or_else(|| self.places.get(resource).copied());
+        let at = known.unwrap_or(self.counted.resources.len());
+        let key = (at, dimensions, second);
+        let index = match self.cells.get(&key).copied() {
+            Some(index) => index,
+            None if self.cells.len() >= CELL_COUNT_MAX => {
+                let message =
+                    || format!("the request has more than {CELL_COUNT_MAX} series and seconds to count in");
+                self.counted.refused.add("too_many_cells", "", 1, message);
+                return Ok(None);
+            }
+            None => {
+                if known.is_none() {
+                    let service_name = request::service_name_of(resource)?;
+                    self.counted.resources.push(ResourceEvents { resource, service_name, cells: Vec::new() });
+                    self.places.insert(resource, at);
+                }
+                let Some(events) = self.counted.resources.get_mut(at) else { return Ok(None) };
+                events.cells.push(Cell::new(key.1.clone(), second));
+                let index = events.cells.len() - 1;
+                self.cells.insert(key, index);
+                index
+            }
+        };
+        *place = Some(at);
+        Ok(self.counted.resources.get_mut(at).and_then(|events| events.cells.get_mut(index)))
     }
 }
 

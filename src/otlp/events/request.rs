@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::HashMap;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -190,20 +189,6 @@ impl<'a> Cell<'a> {
             max: Some(self.max_ms),
         }
     }
-}
-
-/// Counts cells of the same dimensions and second together.
-pub(super) fn merge(cells: &mut Vec<Cell<'_>>) {
-    let mut places: HashMap<(Dimensions<'_>, i64), usize> = HashMap::new();
-    let mut merged: Vec<Cell<'_>> = Vec::with_capacity(cells.len());
-    for cell in cells.drain(..) {
-        let place = *places.entry((cell.dimensions.clone(), cell.second)).or_insert(merged.len());
-        match merged.get_mut(place) {
-            Some(known) => known.add(cell),
-            None => merged.push(cell),
-        }
-    }
-    *cells = merged;
 }
 
 /// Points that a cell makes, side by side in the request.

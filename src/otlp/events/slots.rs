@@ -74,47 +74,42 @@ impl Slots {
         if let Some(times_ms) = self.remembered.get(&request) {
             return Ok(times_ms.clone());
         }
-        self.learn(&seconds, now_ms, look_up)?;
+        self.begin(now_ms, &look_up)?;
+        self.learn(&seconds, &look_up)?;
         let mut times_ms = BTreeMap::new();
         for second in seconds {
-            times_ms.insert(second, self.next(second)?);
+            times_ms.insert(second, self.next(second, &look_up)?);
         }
         self.forget_old();
         self.remember(request, times_ms.clone());
         Ok(times_ms)
     }
 
+    /// Asks, at the first request, up to where other processes may have taken slots: now, or later if clients' clocks
+    /// were ahead.
+    fn begin(
+        &mut self,
+        now_ms: i64,
+        look_up: &impl Fn(TimeRange) -> Result<Vec<i64>, SlotError>,
+    ) -> Result<(), SlotError> {
+        if self.unknown_until.is_none() {
+            let horizon = now_ms.div_euclid(1000).saturating_sub(1);
+            let ahead = look_up(TimeRange::new(horizon.saturating_mul(1000), i64::MAX))?;
+            let newest = ahead.into_iter().map(|time_ms| time_ms.div_euclid(1000)).fold(horizon, i64::max);
+            self.unknown_until = Some(newest);
+        }
+        Ok(())
+    }
+
     /// Asks for what other processes took, of the seconds of which that is not known.
     fn learn(
         &mut self,
         seconds: &BTreeSet<i64>,
-        now_ms: i64,
-        look_up: impl Fn(TimeRange) -> Result<Vec<i64>, SlotError>,
+        look_up: &impl Fn(TimeRange) -> Result<Vec<i64>, SlotError>,
     ) -> Result<(), SlotError> {
-        let unknown_until = match self.unknown_until {
-            Some(second) => second,
-            None => {
-                // Clients whose clocks are ahead: the newest samples may be later than now.
-                let horizon = now_ms.div_euclid(1000).saturating_sub(1);
-                let ahead = look_up(TimeRange::new(horizon.saturating_mul(1000), i64::MAX))?;
-                ahead.into_iter().map(|time_ms| time_ms.div_euclid(1000)).fold(horizon, i64::max)
-            }
-        };
-        self.unknown_until = Some(unknown_until);
-        // A full second is followed by others.
-        let mut cold: BTreeSet<i64> = BTreeSet::new();
-        for second in seconds.range(..=unknown_until) {
-            if !self.taken.contains_key(second) {
-                cold.extend(
-                    (*second..=second.saturating_add(OVERFLOW_SECOND_COUNT))
-                        .filter(|one| *one <= unknown_until && !self.taken.contains_key(one)),
-                );
-            }
-        }
-        if cold.is_empty() {
-            return Ok(());
-        }
-        let cold: Vec<i64> = cold.into_iter().collect();
+        let unknown_until = self.unknown_until.unwrap_or(i64::MAX);
+        let is_unknown = |second: &i64| !self.taken.contains_key(second);
+        let cold: Vec<i64> = seconds.range(..=unknown_until).copied().filter(is_unknown).collect();
         let mut found: BTreeMap<i64, u16> = cold.iter().map(|second| (*second, 0)).collect();
         for range in ranges_of(&cold) {
             for time_ms in look_up(range)? {
@@ -127,8 +122,15 @@ impl Slots {
         Ok(())
     }
 
-    fn next(&mut self, second: i64) -> Result<i64, SlotError> {
+    fn next(
+        &mut self,
+        second: i64,
+        look_up: &impl Fn(TimeRange) -> Result<Vec<i64>, SlotError>,
+    ) -> Result<i64, SlotError> {
         for at in second..=second.saturating_add(OVERFLOW_SECOND_COUNT) {
+            if at > second {
+                self.learn(&BTreeSet::from([at]), look_up)?;
+            }
             let taken = self.taken.entry(at).or_insert(0);
             if *taken < SLOT_COUNT {
                 *taken += 1;

@@ -3,10 +3,8 @@
 //! Input: an `ExportTraceServiceRequest`. Output: per resource a cell for each name, kind, status and second of the
 //! end. Attributes, events and links are skipped: nothing is counted by them.
 
-use hashbrown::HashMap;
-
-use super::Counted;
-use super::request::{Cell, Dimensions, EventExemplar};
+use super::request::{Dimensions, EventExemplar};
+use super::{Counted, Counter};
 use crate::wire::{FIXED64, LENGTH_DELIMITED, Reader, VARINT, WireError};
 
 /// Names of `SpanKind`, by number.
@@ -38,19 +36,19 @@ struct Span<'a> {
 /// # Errors
 /// [`WireError`] if the bytes are no such message.
 pub(super) fn count(body: &[u8]) -> Result<Counted<'_>, WireError> {
-    let mut counted = Counted::default();
+    let mut counter = Counter::default();
     each(body, 1, |resource_spans| {
-        let mut spans = Spans { cells: Vec::new(), index: HashMap::new() };
+        let resource = super::request::resource_of(resource_spans)?;
+        let mut place = None;
         each(resource_spans, 2, |scope_spans| {
-            each(scope_spans, 2, |span| {
-                counted.event_count += 1;
-                spans.add(&read_span(span)?, &mut counted);
-                Ok(())
+            each(scope_spans, 2, |message| {
+                let span = read_span(message)?;
+                counter.counted.event_count += 1;
+                add(&mut counter, &mut place, resource, &span)
             })
-        })?;
-        counted.add(super::request::resource_of(resource_spans)?, spans.cells)
+        })
     })?;
-    Ok(counted)
+    Ok(counter.counted)
 }
 
 /// Calls `visit` with every payload of the field `number`.
@@ -71,38 +69,38 @@ pub(super) fn each<'a>(
     Ok(())
 }
 
-/// The cells of one resource.
-struct Spans<'a> {
-    cells: Vec<Cell<'a>>,
-    index: HashMap<(&'a str, u8, u8, i64), usize>,
-}
-
-impl<'a> Spans<'a> {
-    fn add(&mut self, span: &Span<'a>, counted: &mut Counted<'a>) {
-        let Ok(name) = std::str::from_utf8(span.name) else {
-            let text = || format!("the span name {:?} is no UTF-8", String::from_utf8_lossy(span.name));
-            counted.refused.add("invalid_name", "", 1, text);
-            return;
-        };
-        if span.end_ns == 0 {
-            counted.refused.add("no_end_time", "", 1, || format!("span {name:?} has no end time"));
-            return;
-        }
-        let kind = if span.kind < KINDS.len() as u64 { span.kind as u8 } else { 0 };
-        let status = if span.status_code < STATUS_CODES.len() as u64 { span.status_code as u8 } else { 0 };
-        let second = (span.end_ns / 1_000_000_000) as i64;
-        let index = *self.index.entry((name, kind, status, second)).or_insert_with(|| {
-            let (kind, status_code) = (KINDS[usize::from(kind)], STATUS_CODES[usize::from(status)]);
-            self.cells.push(Cell::new(Dimensions::Span { name, kind, status_code }, second));
-            self.cells.len() - 1
-        });
-        if let Some(cell) = self.cells.get_mut(index) {
-            // Clocks that were set back give spans that end before they begin.
-            let duration_ms = span.end_ns.saturating_sub(span.start_ns) as f64 / 1e6;
-            let exemplar = EventExemplar::new(duration_ms, span.end_ns, span.trace_id, span.span_id);
-            cell.add_span(duration_ms, exemplar);
-        }
+fn add<'a>(
+    counter: &mut Counter<'a>,
+    place: &mut Option<usize>,
+    resource: &'a [u8],
+    span: &Span<'a>,
+) -> Result<(), WireError> {
+    let Ok(name) = std::str::from_utf8(span.name) else {
+        let text = || format!("the span name {:?} is no UTF-8", String::from_utf8_lossy(span.name));
+        counter.counted.refused.add("invalid_name", "", 1, text);
+        return Ok(());
+    };
+    if span.end_ns == 0 {
+        counter.counted.refused.add("no_end_time", "", 1, || format!("span {name:?} has no end time"));
+        return Ok(());
     }
+    let named = |names: &[&'static str], number: u64| {
+        names
+            .get(usize::try_from(number).unwrap_or(usize::MAX))
+            .or(names.first())
+            .copied()
+            .unwrap_or_default()
+    };
+    let (kind, status_code) = (named(&KINDS, span.kind), named(&STATUS_CODES, span.status_code));
+    let dimensions = Dimensions::Span { name, kind, status_code };
+    let second = (span.end_ns / 1_000_000_000) as i64;
+    if let Some(cell) = counter.cell(place, resource, dimensions, second)? {
+        // Clocks that were set back give spans that end before they begin.
+        let duration_ms = span.end_ns.saturating_sub(span.start_ns) as f64 / 1e6;
+        let exemplar = EventExemplar::new(duration_ms, span.end_ns, span.trace_id, span.span_id);
+        cell.add_span(duration_ms, exemplar);
+    }
+    Ok(())
 }
 
 fn read_span(message: &[u8]) -> Result<Span<'_>, WireError> {
