@@ -1,15 +1,23 @@
 """Every instrument of OpenTelemetry's own Python SDK: what PromQL returns is what the program recorded.
 
+Over gRPC, over HTTP plain and with gzip, and in JSON.
+
 Three rounds are recorded and exported one after the other, cumulative and as deltas. What a delta series holds in all is
 the sum over its samples; what a cumulative one holds is its last sample.
 """
 
+import base64
+import http.client
 import json
 import math
 import time
 
-from harness import Server, ServerCase, wait_for
+from google.protobuf import json_format
+from harness import WAIT_SECONDS, Server, ServerCase, wait_for
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics import (
     AlwaysOnExemplarFilter,
@@ -20,7 +28,11 @@ from opentelemetry.sdk.metrics import (
     ObservableUpDownCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExportResult,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -213,7 +225,81 @@ class DeltaOverGrpc(Instruments, ServerCase):
         return f"sum_over_time({selector}{WINDOW})"
 
     def test_increase_is_the_sum_of_the_deltas(self) -> None:
-        self.assertEqual(self.server.value(f'increase(requests_total{{job="delta"}}{WINDOW})'), 60)
-        self.assertEqual(self.server.value(f'increase(latency_explicit_seconds_count{{job="delta"}}{WINDOW})'), 12)
-        native = f'histogram_count(increase(latency_native_seconds{{job="delta"}}{WINDOW}))'
+        self.assertEqual(self.server.value(f'increase(requests_total{{job="{self.job}"}}{WINDOW})'), 60)
+        self.assertEqual(self.server.value(f'increase(latency_explicit_seconds_count{{job="{self.job}"}}{WINDOW})'), 12)
+        native = f'histogram_count(increase(latency_native_seconds{{job="{self.job}"}}{WINDOW}))'
         self.assertEqual(self.server.value(native), 12)
+
+
+def http_exporter(server: Server, temporality: AggregationTemporality, compression: Compression) -> HttpExporter:
+    return HttpExporter(
+        f"http://{server.addresses['otlp_http']}/v1/metrics",
+        compression=compression,
+        preferred_temporality=dict.fromkeys(SUMMED, temporality),
+    )
+
+
+class CumulativeOverHttp(CumulativeOverGrpc):
+    job = "cumulative-http"
+
+    @classmethod
+    def make_exporter(cls, server: Server) -> HttpExporter:
+        return http_exporter(server, cls.temporality, Compression.NoCompression)
+
+
+class DeltaOverHttpGzip(DeltaOverGrpc):
+    job = "delta-http"
+
+    @classmethod
+    def make_exporter(cls, server: Server) -> HttpExporter:
+        return http_exporter(server, cls.temporality, Compression.Gzip)
+
+
+class JsonExporter(HttpExporter):
+    """The SDK sends protobuf only: this one says the same in OTLP's JSON."""
+
+    def __init__(self, server: Server, temporality: AggregationTemporality):
+        super().__init__(preferred_temporality=dict.fromkeys(SUMMED, temporality))
+        self.address = server.addresses["otlp_http"]
+
+    def export(self, metrics_data, timeout_millis: float | None = None, **_: object) -> MetricExportResult:
+        message = json_format.MessageToDict(encode_metrics(metrics_data), use_integers_for_enums=True)
+        connection = http.client.HTTPConnection(self.address, timeout=WAIT_SECONDS)
+        try:
+            body = json.dumps(with_hex_ids(message)).encode()
+            connection.request("POST", "/v1/metrics", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        if (response.status, answer) != (200, b"{}"):
+            raise AssertionError(f"{response.status}: {answer!r}")
+        return MetricExportResult.SUCCESS
+
+
+def with_hex_ids(message: object) -> object:
+    """OTLP's JSON has the ids of traces and spans in hex, protobuf's own in base64."""
+    if isinstance(message, list):
+        return [with_hex_ids(one) for one in message]
+    if not isinstance(message, dict):
+        return message
+    ids = ("traceId", "spanId")
+    return {
+        key: base64.b64decode(value).hex() if key in ids else with_hex_ids(value) for key, value in message.items()
+    }
+
+
+class CumulativeInJson(CumulativeOverGrpc):
+    job = "cumulative-json"
+
+    @classmethod
+    def make_exporter(cls, server: Server) -> JsonExporter:
+        return JsonExporter(server, cls.temporality)
+
+
+class DeltaInJson(DeltaOverGrpc):
+    job = "delta-json"
+
+    @classmethod
+    def make_exporter(cls, server: Server) -> JsonExporter:
+        return JsonExporter(server, cls.temporality)
