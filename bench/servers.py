@@ -162,6 +162,7 @@ class MyTsdb(Server):
             f"--http-port={self.port}",
             "--arrow-port=0",
             "--address=127.0.0.1:0",
+            "--otlp-http-address=127.0.0.1:0",
             f"--data-dir={self.data}",
             f"--addresses-file={self.addresses_path}",
             "--enable-admin-api",

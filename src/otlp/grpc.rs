@@ -1,61 +1,95 @@
-//! The gRPC door of OTLP metrics: `MetricsService/Export`.
+//! The gRPC doors of OTLP: `MetricsService`, `TraceService` and `LogsService`, each with its `Export`.
 //!
 //! Takes requests plain, gzip or zstd compressed, answers when the accepted points are durable. A request over the
 //! size limit gets `RESOURCE_EXHAUSTED`, which clients do not retry.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
 use bytes::{Buf as _, Bytes};
 use futures::future::{BoxFuture, FutureExt};
-use mytsdb_storage::Commit;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::SERVICE_NAME;
 use prost::Message as _;
-use tokio::sync::oneshot;
 use tonic::body::Body;
 use tonic::codec::{
     Codec, CompressionEncoding, DecodeBuf, Decoder, EnabledCompressionEncodings, EncodeBuf, Encoder,
 };
 use tonic::codegen::StdError;
 use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
-use tower::Service;
 
-use super::OtlpOptions;
-use super::ingest::{OtlpError, ingest};
-use super::known::KnownMetadata;
+use super::door::Otlp;
 use super::reply::{error_status, reply};
-use crate::core::Core;
+use super::signal::Signal;
 use crate::grpc;
 use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant.
 const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
-/// The one method.
-const EXPORT_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-/// Creates the gRPC service over `core`.
-pub fn service(core: Arc<Core>, options: OtlpOptions) -> MetricsService {
-    MetricsService { export: Export { core, options: Arc::new(options), known: Arc::default() } }
+/// The services of all signals over one door.
+pub fn routes(otlp: &Arc<Otlp>) -> Routes {
+    Routes::new(ExportService::<Metrics>::new(otlp))
+        .add_service(ExportService::<Traces>::new(otlp))
+        .add_service(ExportService::<Logs>::new(otlp))
 }
 
-/// `MetricsService`: hands the bytes of each message over as they are.
+/// A service of the protocol; all have one method, `Export`.
+trait Service {
+    const NAME: &'static str;
+    const SIGNAL: Signal;
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Metrics;
+
+impl Service for Metrics {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+    const SIGNAL: Signal = Signal::Metrics;
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Traces;
+
+impl Service for Traces {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+    const SIGNAL: Signal = Signal::Traces;
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Logs;
+
+impl Service for Logs {
+    const NAME: &'static str = "opentelemetry.proto.collector.logs.v1.LogsService";
+    const SIGNAL: Signal = Signal::Logs;
+}
+
+/// Hands the bytes of each message over as they are.
 ///
-/// Why not the generated service: it decodes into owned messages, which costs more than everything else together.
+/// Why not the generated services: they decode into owned messages, which costs more than everything else together.
 #[derive(Debug, Clone)]
-pub struct MetricsService {
-    export: Export,
+struct ExportService<S> {
+    otlp: Arc<Otlp>,
+    service: PhantomData<S>,
 }
 
-impl NamedService for MetricsService {
-    const NAME: &'static str = SERVICE_NAME;
+impl<S> ExportService<S> {
+    fn new(otlp: &Arc<Otlp>) -> Self {
+        Self { otlp: Arc::clone(otlp), service: PhantomData }
+    }
 }
 
-impl<B> Service<HttpRequest<B>> for MetricsService
+impl<S: Service> NamedService for ExportService<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, B> tower::Service<HttpRequest<B>> for ExportService<S>
 where
+    S: Service,
     B: axum::body::HttpBody + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
 {
@@ -68,72 +102,49 @@ where
     }
 
     fn call(&mut self, request: HttpRequest<B>) -> Self::Future {
-        if request.uri().path() != EXPORT_PATH {
+        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(S::NAME));
+        if method != Some("/Export") {
             let status = Status::new(Code::Unimplemented, "the only method is Export");
             return async move { Ok(status.into_http()) }.boxed();
         }
-        let export = self.export.clone();
+        let export = Export { otlp: Arc::clone(&self.otlp), signal: S::SIGNAL };
         async move {
             let mut accepted = EnabledCompressionEncodings::default();
             accepted.enable(CompressionEncoding::Gzip);
             accepted.enable(CompressionEncoding::Zstd);
             let mut sent = EnabledCompressionEncodings::default();
             sent.enable(CompressionEncoding::Gzip);
-            let message_bytes_max = export.options.message_bytes_max;
             let mut grpc = Grpc::new(RawCodec)
                 .apply_compression_config(accepted, sent)
-                .apply_max_message_size_config(Some(message_bytes_max), None);
+                .apply_max_message_size_config(Some(export.otlp.message_bytes_max()), None);
             Ok(exhausted_instead_of_out_of_range(grpc.unary(export, request).await))
         }
         .boxed()
     }
 }
 
-/// The method `Export` over one core.
+/// The method `Export` of one signal.
 #[derive(Debug, Clone)]
 struct Export {
-    core: Arc<Core>,
-    options: Arc<OtlpOptions>,
-    known: Arc<KnownMetadata>,
+    otlp: Arc<Otlp>,
+    signal: Signal,
 }
 
 impl UnaryService<Bytes> for Export {
+    /// Field by field, the responses of all signals have the same bytes.
     type Response = ExportMetricsServiceResponse;
     type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let export = self.clone();
-        async move { export.export(request).await }.boxed()
+        let Self { otlp, signal } = self.clone();
+        async move {
+            let tenant = grpc::tenant_of(request.metadata(), &TENANT_KEYS)?;
+            let exported = otlp.export(signal, tenant, request.into_inner()).await;
+            let outcome = exported.map_err(|error| error_status(&error))?;
+            reply(&outcome).map(Response::new)
+        }
+        .boxed()
     }
-}
-
-impl Export {
-    async fn export(self, request: Request<Bytes>) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let tenant = grpc::tenant_of(request.metadata(), &TENANT_KEYS)?;
-        let body = request.into_inner();
-        let is_small = body.len() <= self.options.inline_bytes_max;
-        let blocking = self.core.blocking.clone();
-        let work = move || ingest(&self.core, &tenant, &self.options, &self.known, &body);
-        let ingested = if is_small {
-            work()
-        } else {
-            blocking.run(work).await.map_err(|error| Status::unavailable(error.to_string()))?
-        };
-        let (outcome, commit) = ingested.map_err(|error| error_status(&error))?;
-        durable(commit).await?;
-        reply(&outcome).map(Response::new)
-    }
-}
-
-/// Waits until a write is on disk as far as the settings say.
-async fn durable(commit: Commit) -> Result<(), Status> {
-    let (sender, durable) = oneshot::channel();
-    commit.on_durable(move |result| {
-        // A receiver that is gone means a client that is gone: nobody is left to tell.
-        let _gone = sender.send(result);
-    });
-    let result = durable.await.map_err(|_| Status::unavailable("server is shutting down"))?;
-    result.map_err(|error| error_status(&OtlpError::Write(error)))
 }
 
 /// Requests stay bytes, responses are encoded.

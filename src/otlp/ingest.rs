@@ -11,10 +11,14 @@ use prost::Message as _;
 
 use super::OtlpOptions;
 use super::columns::{Columns, Environment, RequestLabels, decode};
+use super::events::SlotError;
 use super::known::KnownMetadata;
 use super::outcome::Outcome;
 use super::read::ReadError;
+use super::signal::Signal;
+use crate::blocking::BlockingError;
 use crate::core::Core;
+use crate::wire::WireError;
 
 /// The protocol's name in counters.
 const PROTOCOL: &str = "otlp";
@@ -29,17 +33,37 @@ pub(super) enum OtlpError {
     /// The bytes are no such message; found where its parts are put together.
     #[error("malformed request: {0}")]
     Unmergeable(#[from] prost::DecodeError),
+    /// The bytes are no request of spans or log records.
+    #[error("malformed request: {0}")]
+    Wire(#[from] WireError),
     /// The storage takes nothing at the moment, or never.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The tenant does not want the signal.
+    #[error("{name} are not taken; `otlp: {{{name}: true}}` in the configuration file takes them", name = .signal.name())]
+    SignalOff {
+        /// Which.
+        signal: Signal,
+    },
+    /// There is no time left for the counts of events.
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    /// The work did not come to an end.
+    #[error(transparent)]
+    Blocking(#[from] BlockingError),
+    /// The server goes down.
+    #[error("storage was closed before the write was durable")]
+    Closed,
 }
 
 impl OtlpError {
     /// Whether the same request may succeed later.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Unmergeable(_) => false,
+            Self::Malformed(_) | Self::Unmergeable(_) | Self::Wire(_) | Self::SignalOff { .. } => false,
             Self::Write(error) => error.is_retryable(),
+            Self::Slots(_) | Self::Closed => true,
+            Self::Blocking(error) => matches!(error, BlockingError::Closed),
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Input: what was refused while decoding and by the storage. Output: a [`Verdict`] with the words for the sender.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
-use mytsdb_storage::WriteReport;
+use mytsdb_storage::{RejectReason, WriteReport};
 
 use super::columns::Columns;
+use super::signal::Signal;
 use super::tally::Tally;
 
 /// Reasons and metrics that a message names; the counters have all reasons.
@@ -16,11 +18,15 @@ const SERIES_LIMIT: &str = "series_limit";
 /// Longest message in characters: a response must stay small.
 const MESSAGE_LENGTH_MAX: usize = 2_000;
 
-/// What became of a request's points.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What became of a request's points (or spans, or log records).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
+    /// What the points are.
+    signal: Signal,
     /// Points in the request.
     point_count: usize,
+    /// Points that the storage refused: place in the request, and why.
+    refused_by_storage: BTreeMap<u32, RejectReason>,
     /// Points of which at least one series was refused.
     refused: Tally,
     /// Exemplars that are not kept; their points are.
@@ -57,12 +63,12 @@ impl Outcome {
     /// Puts together what the decoder and the storage refused; takes the tallies out of `columns`.
     pub(super) fn new(columns: &mut Columns<'_>, report: &WriteReport) -> Self {
         let mut refused = std::mem::take(&mut columns.refused);
-        let mut points = BTreeSet::new();
+        let mut refused_by_storage = BTreeMap::new();
         for rejection in &report.rejections {
             // A series of several that a point makes counts for the point once, under the first reason.
             let Some(point) = columns.point_of(rejection.series_index) else { continue };
-            if points.insert(point) {
-                let reason = &rejection.reason;
+            if let Entry::Vacant(free) = refused_by_storage.entry(point) {
+                let reason = free.insert(rejection.reason.clone());
                 refused.add(reason.label(), columns.metric_name_of(point), 1, || reason.to_string());
             }
         }
@@ -73,7 +79,36 @@ impl Outcome {
             refused_exemplars.add(reason.label(), name, rejection.sample_count, || reason.to_string());
         }
         let losses = std::mem::take(&mut columns.losses);
-        Self { point_count: columns.point_count, refused, refused_exemplars, losses }
+        let (signal, point_count) = (Signal::Metrics, columns.point_count);
+        Self { signal, point_count, refused_by_storage, refused, refused_exemplars, losses }
+    }
+
+    /// The outcome of events that were counted, from that of the points that say the counts.
+    ///
+    /// `refused`: events that were not counted. `events_of`: place of a point → what stands for its events (several
+    /// points may have the same events), and how many they are.
+    pub(super) fn of_events(
+        signal: Signal,
+        event_count: usize,
+        mut refused: Tally,
+        of_points: &Self,
+        events_of: impl Fn(usize) -> (usize, usize),
+    ) -> Self {
+        let mut seen = BTreeSet::new();
+        for (point, reason) in &of_points.refused_by_storage {
+            let (events, count) = events_of(*point as usize);
+            if seen.insert(events) {
+                refused.add(reason.label(), "", count, || reason.to_string());
+            }
+        }
+        Self {
+            signal,
+            point_count: event_count,
+            refused_by_storage: BTreeMap::new(),
+            refused,
+            refused_exemplars: Tally::default(),
+            losses: Tally::default(),
+        }
     }
 
     /// Reasons and counts of refused points and exemplars, for the server's own metrics.
@@ -101,7 +136,8 @@ impl Outcome {
         let warning = self.warning();
         let between = if warning.is_empty() { "" } else { "; " };
         let causes = self.refused.text(ENTRY_COUNT_MAX);
-        shortened(&format!("{refused} of {all} data points rejected: {causes}{between}{warning}"))
+        let noun = self.signal.noun();
+        shortened(&format!("{refused} of {all} {noun} rejected: {causes}{between}{warning}"))
     }
 
     /// What is stored, but not whole; empty if all is.

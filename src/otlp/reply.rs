@@ -38,8 +38,11 @@ pub(super) fn partial_success(
 pub(super) fn error_status(error: &OtlpError) -> Status {
     let message = error.to_string();
     match error {
-        OtlpError::Malformed(_) | OtlpError::Unmergeable(_) => Status::invalid_argument(message),
-        OtlpError::Write(_) if error.is_retryable() => Status::unavailable(message),
-        OtlpError::Write(_) => Status::internal(message),
+        OtlpError::Malformed(_) | OtlpError::Unmergeable(_) | OtlpError::Wire(_) => {
+            Status::invalid_argument(message)
+        }
+        OtlpError::SignalOff { .. } => Status::unimplemented(message),
+        _ if error.is_retryable() => Status::unavailable(message),
+        _ => Status::internal(message),
     }
 }

@@ -10,7 +10,7 @@ const NAME_LENGTH_MAX: usize = 120;
 pub struct Entry {
     /// Short fixed word.
     pub reason: &'static str,
-    /// Name of the metric as sent, shortened; `None` = several metrics.
+    /// Name of the metric as sent, shortened; `None` = several metrics, empty = none.
     pub metric: Option<String>,
     /// How many points (or exemplars).
     pub count: usize,
@@ -79,6 +79,7 @@ impl Entry {
     fn text(&self) -> String {
         let Self { reason, metric, count, message } = self;
         match metric {
+            Some(metric) if metric.is_empty() => format!("{count} {reason} ({message})"),
             Some(metric) => format!("{count} {reason} in metric {metric:?} ({message})"),
             None => format!("{count} {reason} in several metrics ({message})"),
         }

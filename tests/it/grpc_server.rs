@@ -17,8 +17,14 @@ pub(crate) async fn start() -> TestServer {
 pub(crate) async fn start_with(flags: &[&str]) -> TestServer {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().display().to_string();
-    let args =
-        ["mytsdb", "--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"];
+    let args = [
+        "mytsdb",
+        "--http-host=127.0.0.1",
+        "--http-port=0",
+        "--arrow-port=0",
+        "--address=127.0.0.1:0",
+        "--otlp-http-address=127.0.0.1:0",
+    ];
     let args = args
         .into_iter()
         .chain(flags.iter().copied())

@@ -14,6 +14,8 @@ mod grpc_server;
 mod lifecycle;
 mod openapi;
 mod otlp;
+mod otlp_events;
+mod otlp_http;
 mod prom_api;
 mod queries;
 mod query_safety;

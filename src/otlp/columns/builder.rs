@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::merge::Deltas;
 use super::{Columns, MetricOrigin, Part, PointOrigin, REQUEST_SERIES_COUNT_MAX, SeriesOrigin, SourceBytes};
 use crate::otlp::known::Facts;
-use crate::otlp::naming::{metric_name, unit_name};
+use crate::otlp::naming::unit_name;
 use crate::otlp::read::{
     DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError, SummaryPoint,
     Visitor, read,
@@ -234,7 +234,8 @@ impl<'a, 'e> Builder<'a, 'e> {
             return;
         }
         // A name that cannot be translated has no series either; the points are refused with that reason.
-        let Ok(name) = metric_name(metric.name, metric.unit, metric.name_kind()) else { return };
+        let namer = self.options().namer;
+        let Ok(name) = namer.metric_name(metric.name, metric.unit, metric.name_kind()) else { return };
         let help = String::from_utf8_lossy(header.description).into_owned();
         let unit = unit_name(metric.unit);
         self.out.metadata.push(MetricMetadata { metric: name, kind: metric.kind(), unit, help });

@@ -12,6 +12,7 @@ use prost::Message as _;
 use super::REQUEST_EXEMPLAR_COUNT_MAX;
 use super::builder::{Builder, time_ms};
 use crate::otlp::labels;
+use crate::otlp::naming::Namer;
 use crate::otlp::read::payloads;
 
 /// Most characters of all labels together.
@@ -22,6 +23,7 @@ impl Builder<'_, '_> {
     ///
     /// One that cannot be kept costs nothing but itself and is told as a warning.
     pub(super) fn take_exemplars(&mut self, run: &[u8], point_ms: i64, series_of: impl Fn(f64) -> usize) {
+        let namer = self.options().namer;
         for payload in payloads(run) {
             if self.out.exemplars.len() >= REQUEST_EXEMPLAR_COUNT_MAX {
                 self.refuse_exemplar("too_many_exemplars", || {
@@ -31,7 +33,7 @@ impl Builder<'_, '_> {
             }
             let decoded = payload.map_err(|error| error.to_string()).and_then(|bytes| {
                 let exemplar = ProtoExemplar::decode(bytes).map_err(|error| error.to_string())?;
-                translated(&exemplar, point_ms)
+                translated(namer, &exemplar, point_ms)
             });
             match decoded {
                 Ok((exemplar, is_shortened)) => {
@@ -56,7 +58,7 @@ impl Builder<'_, '_> {
 }
 
 /// The exemplar in the storage's words, and whether its attributes had to be left out.
-fn translated(exemplar: &ProtoExemplar, point_ms: i64) -> Result<(Exemplar, bool), String> {
+fn translated(namer: Namer, exemplar: &ProtoExemplar, point_ms: i64) -> Result<(Exemplar, bool), String> {
     let value = match exemplar.value {
         Some(Value::AsDouble(value)) => value,
         Some(Value::AsInt(value)) => value as f64,
@@ -67,7 +69,7 @@ fn translated(exemplar: &ProtoExemplar, point_ms: i64) -> Result<(Exemplar, bool
         time_ns => time_ms(time_ns),
     };
     let trace = [("trace_id", hex(&exemplar.trace_id)), ("span_id", hex(&exemplar.span_id))];
-    let mut labels = labels::translated(exemplar.filtered_attributes.iter())?;
+    let mut labels = labels::translated(namer, exemplar.filtered_attributes.iter())?;
     for (name, _) in &trace {
         labels.remove(*name);
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use mytsdb_storage::HistogramSample;
 use mytsdb_storage::model::{
     BucketSpan, Histogram, HistogramLayout, INTEGER_COUNT_MAX, ResetHint, SCHEMA_MAX, SCHEMA_MIN,
 };
@@ -13,7 +14,6 @@ use mytsdb_storage::model::{
 use super::Part;
 use super::builder::{Builder, Point};
 use crate::otlp::read::{BUCKET_COUNT_READ_MAX, Buckets, ExponentialPoint};
-use mytsdb_storage::HistogramSample;
 
 /// Width of the zero bucket where the sender does not say: as Prometheus' client libraries have it.
 const ZERO_THRESHOLD_DEFAULT: f64 = 1e-128;

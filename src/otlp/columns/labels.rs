@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::{Columns, DELTA, Part, SourceBytes, TEMPORALITY_LABEL};
 use crate::otlp::OtlpOptions;
 use crate::otlp::labels::{Bound, Source, series_labels, target_info_labels};
-use crate::otlp::naming::{metric_name, unit_name};
+use crate::otlp::naming::unit_name;
 use crate::otlp::read::payloads;
 
 /// Gives the labels of the columns' series.
@@ -77,8 +77,10 @@ impl LabelSource for RequestLabels<'_, '_> {
             Part::Bucket(bound) => ("_bucket", Some(Bound::Le(bound))),
             Part::Quantile(quantile) => ("", Some(Bound::Quantile(quantile))),
         };
-        let family =
-            metric_name(metric.name, metric.unit, metric.name_kind()).map_err(|error| error.to_string())?;
+        let namer = self.options.namer;
+        let family = namer
+            .metric_name(metric.name, metric.unit, metric.name_kind())
+            .map_err(|error| error.to_string())?;
         let attributes = attributes(point.attributes)?;
         let source = self.source(metric.source)?;
         let labels = series_labels(self.options, &source, &attributes, &(family + suffix), bound)?;

@@ -194,12 +194,9 @@ impl Part {
     }
 }
 
-/// Translates foreign bytes and checks what the storage relies on. For fuzzing.
-///
-/// # Panics
-/// If the columns have not the shape that they promise.
-#[cfg(any(test, feature = "fuzzing"))]
-pub fn fuzz(body: &[u8]) {
+/// Translates foreign bytes and checks what the storage relies on.
+#[cfg(test)]
+pub(super) fn check_shape(body: &[u8]) {
     use mytsdb_storage::LabelSource as _;
     use mytsdb_storage::model::TenantId;
 

@@ -90,13 +90,24 @@ impl Rebuilt {
     }
 
     fn scopes(&mut self) -> &mut Vec<proto::ScopeMetrics> {
-        let resources = &mut self.request.resource_metrics;
-        &mut resources.last_mut().expect("a resource was told first").scope_metrics
+        match self.request.resource_metrics.last_mut() {
+            Some(resource) => &mut resource.scope_metrics,
+            None => panic!("a scope without a resource"),
+        }
+    }
+
+    fn metrics(&mut self) -> &mut Vec<proto::Metric> {
+        match self.scopes().last_mut() {
+            Some(scope) => &mut scope.metrics,
+            None => panic!("a metric without a scope"),
+        }
     }
 
     fn data(&mut self) -> &mut Data {
-        let metrics = &mut self.scopes().last_mut().expect("a scope was told first").metrics;
-        metrics.last_mut().and_then(|metric| metric.data.as_mut()).expect("a metric was told first")
+        match self.metrics().last_mut().and_then(|metric| metric.data.as_mut()) {
+            Some(data) => data,
+            None => panic!("a point without a metric"),
+        }
     }
 }
 
@@ -141,7 +152,7 @@ impl<'a> Visitor<'a> for Rebuilt {
             metadata: self.messages(metric.metadata),
             data,
         };
-        self.scopes().last_mut().expect("a scope was told first").metrics.push(rebuilt);
+        self.metrics().push(rebuilt);
         true
     }
 

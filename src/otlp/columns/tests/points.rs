@@ -284,7 +284,7 @@ fn other_options_make_other_series_of_the_same_bytes() {
 #[test]
 fn a_name_or_key_without_letters_costs_only_its_own_points() {
     let mut odd_key = number(2.0);
-    odd_key.attributes = vec![text("…", "x")];
+    odd_key.attributes = vec![text("……", "x")];
     let metrics = vec![
         metric("___", "", gauge(vec![number(1.0)])),
         metric("good", "", gauge(vec![odd_key, number(3.0)])),
