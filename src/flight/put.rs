@@ -18,10 +18,13 @@ use tonic::{Status, Streaming};
 use super::decode_long::{self, Refused, SeriesColumns};
 use super::ipc::{IpcDecoder, Message};
 use super::labels::RowLabels;
-use super::reply::{Ack, Acks, write_status};
+use super::reply::{Ack, Acks};
 use super::schema::{Layout, Table};
 use super::{FlightOptions, decode_series, ticket};
 use crate::core::Core;
+use crate::grpc::{Hold, write_status};
+use crate::inflight::Reservation;
+use crate::rejections::RejectedPoints;
 
 /// Messages received but not yet decoded, per stream.
 const MESSAGE_QUEUE_COUNT_MAX: usize = 2;
@@ -35,6 +38,7 @@ pub(super) fn start(
     options: &FlightOptions,
     tenant: TenantId,
     input: Streaming<FlightData>,
+    hold: Option<Hold>,
 ) -> Replies {
     let (sender, receiver) = mpsc::channel(options.unread_ack_count_max.max(1));
     let put = Put {
@@ -47,7 +51,7 @@ pub(super) fn start(
     };
     let batch_count_max = options.batch_in_flight_count_max.max(1) as u32;
     tokio::spawn(async move {
-        let ingested = AssertUnwindSafe(put.ingest(receive(input))).catch_unwind().await;
+        let ingested = AssertUnwindSafe(put.ingest(receive(input, hold))).catch_unwind().await;
         // Without a status the client would take the end of the stream for success; the panic is in the log.
         let outcome = ingested.unwrap_or_else(|_| Err(Status::internal("the stream could not be ingested")));
         // All permits back = every batch has its outcome. The semaphore is never closed.
@@ -64,12 +68,16 @@ pub(super) fn start(
     receiver
 }
 
+/// A message, and its bytes in flight.
+type Received = (FlightData, Option<Reservation>);
+
 /// Receives ahead, so that the network and the decoder work at the same time.
-fn receive(mut input: Streaming<FlightData>) -> mpsc::Receiver<Result<FlightData, Status>> {
+fn receive(mut input: Streaming<FlightData>, hold: Option<Hold>) -> mpsc::Receiver<Result<Received, Status>> {
     let (sender, receiver) = mpsc::channel(MESSAGE_QUEUE_COUNT_MAX);
     tokio::spawn(async move {
         while let Some(message) = input.message().await.transpose() {
             let is_last = message.is_err();
+            let message = message.map(|message| (message, hold.as_ref().map(Hold::take)));
             if sender.send(message).await.is_err() || is_last {
                 return;
             }
@@ -88,7 +96,7 @@ struct Put {
 }
 
 impl Put {
-    async fn ingest(&self, mut messages: mpsc::Receiver<Result<FlightData, Status>>) -> Result<(), Status> {
+    async fn ingest(&self, mut messages: mpsc::Receiver<Result<Received, Status>>) -> Result<(), Status> {
         let mut stream = PutStream {
             core: Arc::clone(&self.core),
             tenant: self.tenant.clone(),
@@ -98,7 +106,7 @@ impl Put {
             batch_count: 0,
         };
         while let Some(message) = messages.recv().await {
-            let message = message?;
+            let (message, reservation) = message?;
             let arrived = Instant::now();
             let permit = Arc::clone(&self.in_flight)
                 .acquire_owned()
@@ -120,7 +128,7 @@ impl Put {
                 commit.on_durable(move |outcome| {
                     ack.elapsed_secs = arrived.elapsed().as_secs_f64();
                     acks.push(ack, outcome);
-                    drop(permit);
+                    drop((permit, reservation));
                 });
             }
         }
@@ -205,6 +213,7 @@ fn submit(
     let (report, commit) =
         core.storage.submit(tenant, &batch, core.now_ms()).map_err(|error| write_status(&error))?;
     count(core, tenant, &report, &columns.refused);
+    remember(core, tenant, &report, &batch, &columns.refused);
     let ack = Ack {
         request_id,
         affected_rows: report.accepted_sample_count,
@@ -225,6 +234,23 @@ fn count(core: &Core, tenant: &TenantId, report: &WriteReport, refused: &Refused
     for rejection in &report.rejections {
         let reason = rejection.reason.label();
         core.metrics.rejected_points("flight", reason, tenant.as_str(), rejection.sample_count);
+    }
+}
+
+/// Keeps what was refused for whoever looks for it.
+fn remember(core: &Core, tenant: &TenantId, report: &WriteReport, batch: &WriteBatch<'_>, refused: &Refused) {
+    let time_ms = core.now_ms();
+    core.rejections.add_batch(tenant, ("flight", time_ms), &report.rejections, batch.labels);
+    if let Some(reason) = &refused.first_reason {
+        let entry = RejectedPoints {
+            time_ms,
+            protocol: "flight",
+            reason: "invalid_sample",
+            metric: String::new(),
+            message: reason.clone(),
+            point_count: refused.sample_count,
+        };
+        core.rejections.add(tenant, entry);
     }
 }
 

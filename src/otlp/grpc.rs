@@ -26,13 +26,16 @@ use tower::Service;
 
 use super::OtlpOptions;
 use super::decode::decode;
-use super::reply::{Outcome, write_status};
+use super::reply::Outcome;
 use crate::core::Core;
-use crate::grpc;
+use crate::grpc::{self, write_status};
+use crate::rejections::RejectedPoints;
 use crate::tenant::TENANT_HEADER;
 
+/// The protocol in the words of the metrics.
+const PROTOCOL: &str = "otlp";
 /// Metadata keys that name the tenant.
-const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
+pub(crate) const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
 /// Metadata remembered as stored; beyond it the memory starts afresh.
 const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
 
@@ -126,9 +129,23 @@ fn ingest(
         known.extend(digests);
     }
     let outcome = Outcome::new(&decoded, &report);
-    core.metrics.accepted_samples("otlp", report.accepted_sample_count);
+    core.metrics.accepted_samples(PROTOCOL, report.accepted_sample_count);
     for (reason, count, _) in &outcome.reasons {
-        core.metrics.rejected_points("otlp", reason, tenant.as_str(), *count);
+        core.metrics.rejected_points(PROTOCOL, reason, tenant.as_str(), *count);
+    }
+    let now_ms = core.now_ms();
+    core.rejections.add_batch(tenant, (PROTOCOL, now_ms), &report.rejections, &decoded);
+    for (reason, (point_count, message)) in &decoded.refused.by_reason {
+        let entry = RejectedPoints {
+            time_ms: now_ms,
+            protocol: PROTOCOL,
+            reason,
+            // The message names it.
+            metric: String::new(),
+            message: message.clone(),
+            point_count: *point_count,
+        };
+        core.rejections.add(tenant, entry);
     }
     Ok((outcome, commit))
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use mytsdb_storage::{WriteError, WriteReport};
+use mytsdb_storage::WriteReport;
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
 };
@@ -87,14 +87,5 @@ impl Outcome {
         let (refused, all) = (self.refused_point_count, self.point_count);
         let text = format!("{refused} of {all} data points rejected: {}", parts.join("; "));
         text.chars().take(MESSAGE_LENGTH_MAX).collect()
-    }
-}
-
-/// The status of a request that could not be written: the client should try again unless the server is at fault.
-pub(super) fn write_status(error: &WriteError) -> Status {
-    if error.is_retryable() {
-        Status::unavailable(error.to_string())
-    } else {
-        Status::internal(error.to_string())
     }
 }

@@ -70,6 +70,7 @@ const ENDPOINTS: &[Endpoint] = &[
     ("/api/v1/status/active_queries", GET, "Queries that wait and run", NONE, Json),
     ("/api/v1/status/active_queries/{id}", &["delete"], "Cancels a query", NONE, Empty),
     ("/api/v1/status/active_queries/{id}/cancel", POST, "Cancels a query", NONE, Empty),
+    ("/api/v1/status/rejected_points", GET, "The last points of the tenant that were refused", &["limit"], Json),
     ("/api/v1/read", POST, "Prometheus remote read: SAMPLES or STREAMED_XOR_CHUNKS", NONE, PROTOBUF),
     ("/api/v1/write", POST, "Prometheus remote write", NONE, Empty),
     ("/api/v1/admin/tsdb/delete_series", POST_PUT, "Deletes samples", &["match[]!", "start", "end"], Empty),
@@ -83,7 +84,7 @@ const ENDPOINTS: &[Endpoint] = &[
     ("/health", GET, "Whether the server runs", NONE, TEXT),
     ("/-/healthy", GET, "Whether the server runs", NONE, TEXT),
     ("/-/ready", GET, "Whether the server is ready", NONE, TEXT),
-    ("/-/reload", POST_PUT, "Opens the query log again", NONE, TEXT),
+    ("/-/reload", POST_PUT, "Opens the query log and reads the files again", NONE, TEXT),
     ("/-/quit", POST_PUT, "Ends the server", NONE, TEXT),
     ("/", GET, "The name of the server", NONE, TEXT),
 ];

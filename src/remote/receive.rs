@@ -12,12 +12,13 @@ use axum::routing::post;
 use futures::StreamExt as _;
 use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Commit, RejectReason, Rejection};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::reply::{Outcome, Refusal};
 use super::write_v1::Columns;
 use crate::core::Core;
 use crate::http::HttpState;
+use crate::inflight::Reservation;
 use crate::tenant::tenant_of;
 
 const PROTOCOL: &str = "remote_write";
@@ -64,7 +65,7 @@ async fn receive(State(state): State<Arc<HttpState>>, request: Request) -> Respo
 async fn write(state: &HttpState, core: &Arc<Core>, request: Request) -> Result<Outcome, Refusal> {
     let tenant = tenant_of(request.headers())?;
     check_format(request.headers())?;
-    let _inflight = reserve(state, request.headers())?;
+    let _inflight = reserve(state, core, &tenant, request.headers())?;
     let body = receive_body(state, request.into_body()).await?;
     let limit = state.config.limits.write_bytes_max;
     let (outcome, commit) = if body.len() <= INLINE_BYTES_MAX {
@@ -104,7 +105,12 @@ fn check_format(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Takes room for the body; a body of unknown length takes as much as it may have.
-fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Refusal> {
+fn reserve(
+    state: &HttpState,
+    core: &Core,
+    tenant: &TenantId,
+    headers: &HeaderMap,
+) -> Result<Reservation, Refusal> {
     let limits = &state.config.limits;
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -113,10 +119,10 @@ fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermi
     if declared > limits.write_bytes_max {
         return Err(Refusal::BodyTooLarge { limit: limits.write_bytes_max });
     }
-    let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(u32::MAX);
-    Arc::clone(&state.write_gate)
-        .try_acquire_many_owned(kib)
-        .map_err(|_| Refusal::Busy { limit: limits.write_inflight_bytes_max })
+    let tenant_bytes_max = core.storage.limits(tenant).inflight_bytes_max;
+    let mut reservation = state.inflight.begin(tenant.clone(), tenant_bytes_max);
+    reservation.grow(declared)?;
+    Ok(reservation)
 }
 
 async fn receive_body(state: &HttpState, body: Body) -> Result<Bytes, Refusal> {
@@ -171,6 +177,8 @@ fn store(
                 reason,
             });
         }
+        let rejections = outcome.report.rejections.iter().chain(&outcome.report.exemplar_rejections);
+        core.rejections.add_batch(tenant, (PROTOCOL, core.now_ms()), rejections, &labels);
         // What the storage took is large beside the columns that are reused.
         columns.histograms.clear();
         columns.exemplars.clear();

@@ -10,6 +10,7 @@ mod endpoints;
 mod flight;
 mod grpc_server;
 mod lifecycle;
+mod limits;
 mod openapi;
 mod otlp;
 mod prom_api;
