@@ -176,6 +176,9 @@ class MyTsdb(Server):
     def arrow_endpoint(self) -> str:
         return "http://" + json.loads(self.addresses_path.read_text())["arrow"]
 
+    def otlp_address(self) -> str:
+        return json.loads(self.addresses_path.read_text())["otlp_grpc"]
+
 
 class Prometheus(Server):
     name = "prometheus"

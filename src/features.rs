@@ -7,15 +7,19 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// `use-start-timestamps`: rates use the start timestamps of samples.
     pub use_start_timestamps: bool,
+    /// `type-and-unit-labels`: metadata of OTLP and remote write 2.0 become the labels `__type__` and `__unit__`, and
+    /// `rate` looks at `__type__` instead of the name. PromQL drops both labels with `__name__`, whether on or off.
+    pub type_and_unit_labels: bool,
 }
 
 /// A name and what it switches on.
 type Switch = (&'static str, fn(&mut Features));
 
 /// Names with a switch.
-const SWITCHES: [Switch; 2] = [
+const SWITCHES: [Switch; 3] = [
     ("promql-delayed-name-removal", |features| features.delayed_name_removal = true),
     ("use-start-timestamps", |features| features.use_start_timestamps = true),
+    ("type-and-unit-labels", |features| features.type_and_unit_labels = true),
 ];
 
 /// Names of what is always on here.
@@ -74,6 +78,7 @@ impl Features {
             ("per_query_lookback_delta", true),
             ("smoothed", true),
             ("subqueries", true),
+            ("type_and_unit_labels", self.type_and_unit_labels),
             ("use_start_timestamps", self.use_start_timestamps),
             ("without", true),
         ];
@@ -102,9 +107,10 @@ mod tests {
     fn names_switch_features_on_and_others_are_refused() {
         assert_eq!(Features::parse(""), Ok(Features::default()));
         let features = Features::parse(
-            "promql-delayed-name-removal, promql-experimental-functions,use-start-timestamps",
+            "promql-delayed-name-removal, promql-experimental-functions,use-start-timestamps,type-and-unit-labels",
         );
-        let expected = Features { delayed_name_removal: true, use_start_timestamps: true };
+        let expected =
+            Features { delayed_name_removal: true, use_start_timestamps: true, type_and_unit_labels: true };
         assert_eq!(features, Ok(expected));
         let error = Features::parse("agent").unwrap_err();
         assert!(error.starts_with("\"agent\" is no feature; allowed are promql-"), "{error}");

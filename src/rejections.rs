@@ -15,7 +15,7 @@ const ENTRY_COUNT_MAX: usize = 256;
 /// Tenants of which entries are kept; beyond it the one that was quiet for longest is forgotten.
 const TENANT_COUNT_MAX: usize = 128;
 /// Entries that one batch adds: a batch may hold a million bad points.
-const BATCH_ENTRY_COUNT_MAX: usize = 16;
+pub const BATCH_ENTRY_COUNT_MAX: usize = 16;
 /// Longest text of an entry, in bytes.
 const TEXT_BYTES_MAX: usize = 300;
 

@@ -332,6 +332,7 @@ async fn open_core(
             query_bytes_max: config.query.bytes_max,
             delayed_name_removal: config.query.features.delayed_name_removal,
             use_start_timestamps: config.query.features.use_start_timestamps,
+            type_and_unit_labels: config.query.features.type_and_unit_labels,
             ..EngineOptions::default()
         }),
         parse_options: ParseOptions {

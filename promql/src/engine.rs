@@ -28,6 +28,8 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Whether `rate`, `increase`, `irate`, `resets` and `start_timestamp` look at start times.
     pub use_start_timestamps: bool,
+    /// Whether `rate` and `increase` tell counters by `__type__` instead of the name.
+    pub type_and_unit_labels: bool,
     /// What the query's bytes are taken of, too: its tenant's budget, for example.
     pub shared_budget: Option<Arc<MemoryBudget>>,
     /// Threads that one query may use.
@@ -42,6 +44,7 @@ impl Default for EngineOptions {
             query_bytes_max: 1 << 30,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            type_and_unit_labels: false,
             shared_budget: None,
             thread_count: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -176,17 +179,22 @@ impl Engine {
             .num_threads(self.options.thread_count.max(1))
             .stack_size(STACK_BYTES)
             .thread_name(|index| format!("promql-{index}"))
+            // Without a handler a panic of spawned work ends the process; the panic itself is in the log.
+            .panic_handler(|_panic| {})
             .build()
             .map_err(|error| execution(format!("cannot start threads: {error}")))?;
         Ok(self.threads.get_or_init(|| threads))
     }
 
-    /// Does other work on the threads that evaluate: queries inside it, and parallel iterators of `rayon`.
+    /// Hands work to the threads that evaluate and comes back at once: queries inside of it, and parallel iterators of
+    /// `rayon`, need no other thread to wait for them. What the work panics with is dropped; whoever waits for a message
+    /// of it sees that its end of the channel is gone.
     ///
     /// # Errors
     /// [`EvalError`] if there are no threads.
-    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, EvalError> {
-        Ok(self.threads()?.install(work))
+    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) -> Result<(), EvalError> {
+        self.threads()?.spawn(work);
+        Ok(())
     }
 
     /// Evaluates `expr` at one time.

@@ -93,7 +93,7 @@ fn finish(labels: &Labels) -> Result<LabelSet, String> {
 }
 
 /// Attributes as labels; keys that become the same name have their values joined in the order of the keys.
-fn translated<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<Labels, String> {
+pub(super) fn translated<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<Labels, String> {
     let mut sorted: Vec<&KeyValue> = attributes.filter(|attribute| attribute.key != METRIC_NAME).collect();
     sorted.sort_by(|left, right| left.key.cmp(&right.key));
     let mut labels = Labels::new();

@@ -6,7 +6,8 @@
 pub mod read;
 mod receive;
 mod reply;
-pub mod wire;
 pub mod write_v1;
 
 pub use receive::router;
+
+pub use crate::wire;

@@ -136,18 +136,18 @@ fn a_changed_file_is_noticed_without_being_told() {
 
 #[test]
 fn a_tenant_above_its_rate_is_told_when_to_come_back_over_every_protocol() {
-    let limited =
-        Limited::start("tenants: {slow: {limit-samples-per-second: 1, limit-samples-burst: 2}}", &[]);
-    assert_eq!(limited.write("slow", "one", &[1.0, 2.0]).status, 204);
-    // The bucket is empty and two more samples take two seconds.
-    let refused = limited.write("slow", "one", &[3.0, 4.0]);
+    let text = "tenants: {slow: {limit-samples-per-second: 1, limit-samples-burst: 500}}";
+    let limited = Limited::start(text, &[]);
+    assert_eq!(limited.write("slow", "one", &[1.0; 500]).status, 204);
+    // The bucket is empty, and room for so many more takes minutes.
+    let refused = limited.write("slow", "one", &[3.0; 400]);
     assert_eq!(refused.status, 429, "{}", refused.text());
     let wait_s: u64 = refused.header("retry-after").unwrap().parse().unwrap();
-    assert!((1..=2).contains(&wait_s), "{wait_s}");
+    assert!((1..=400).contains(&wait_s), "{wait_s}");
     assert!(refused.text().contains("the limit of 1 samples a second"), "{}", refused.text());
-    let metrics = (0..2).map(|index| gauge(&format!("m{index}"), now_ms())).collect();
+    let metrics = (0..400).map(|index| gauge(&format!("m{index}"), now_ms())).collect();
     let retry = export(&limited.server, "slow", metrics).unwrap_err();
-    let put = put(&limited.server, "slow", &["a", "b"], now_ms()).unwrap_err();
+    let put = put(&limited.server, "slow", &["a"; 400], now_ms()).unwrap_err();
     for status in [retry, put] {
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         let details = String::from_utf8_lossy(status.details()).into_owned();

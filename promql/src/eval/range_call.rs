@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use mytsdb_storage::model::LabelSet;
 
 use super::annotate;
 use super::block::{Block, Operand, RowLabels, Scalars, duplicate_labels};
 use super::context::{Context, execution};
+use super::delta;
 use super::histogram_windows;
+use super::labels::METRIC_TYPE;
 use super::rows::{Kernels, MixedKernel, RowKernel, Rows, StartedKernel};
 use super::samples::SampleSource;
 use super::selector::{describe, labels_of};
@@ -26,7 +28,7 @@ pub(crate) struct RangeVector<'a> {
     extension: Option<RangeExtension>,
     /// The selector, unless it is a subquery.
     selector: Option<&'a VectorSelector>,
-    span: Span,
+    pub(crate) span: Span,
 }
 
 /// Prepares a range selector or evaluates the inside of a subquery.
@@ -106,7 +108,7 @@ const STEPS_PER_TILE: usize = 1024;
 /// The kernel of a function over any number of steps; `scalars` are its other arguments, in order.
 ///
 /// A kernel looks at nothing but its samples, so a row of very many steps is computed in tiles.
-fn kernel<'a>(
+pub(crate) fn kernel<'a>(
     ctx: &'a Context<'a>,
     function: &str,
     extension: Option<RangeExtension>,
@@ -261,9 +263,29 @@ fn check_factors(name: &str, symbol: &str, factors: &Scalars) -> Result<(), Eval
     }
 }
 
-/// Whether `rate` of this name is probably a mistake.
-fn is_possibly_no_counter(name: &str) -> bool {
-    !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+/// Whether `rate` of this series is probably a mistake. `by_type`: by the label `__type__` instead of the name.
+fn is_possibly_no_counter(labels: &LabelSet, by_type: bool) -> bool {
+    let name = labels.metric_name();
+    let is_counter = if by_type {
+        matches!(labels.get(METRIC_TYPE), Some("counter" | "histogram"))
+    } else {
+        ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+    };
+    !name.is_empty() && !is_counter
+}
+
+/// The remark about such a series.
+fn no_counter_text(labels: &LabelSet, by_type: bool) -> String {
+    let name = annotate::quote(labels.metric_name().as_bytes());
+    if !by_type {
+        return format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name}"
+        );
+    }
+    let kind = annotate::quote(labels.get(METRIC_TYPE).unwrap_or_default().as_bytes());
+    format!(
+        "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {kind}: {name}"
+    )
 }
 
 /// Makes remarks about a row of numbers once it is computed: `(series_index, numbers)`.
@@ -289,27 +311,23 @@ fn remark<'a>(
     if !matches!(function, "rate" | "increase") {
         return None;
     }
-    // Most queries select one metric: remember which names were remarked upon, by row.
-    if !names.iter().any(|labels| is_possibly_no_counter(labels.metric_name())) {
+    let by_type = ctx.options.type_and_unit_labels;
+    // Most queries select one metric: remember which names and types were remarked upon, by row.
+    if !names.iter().any(|labels| is_possibly_no_counter(labels, by_type)) {
         return None;
     }
     let names = names.to_vec();
-    let seen = std::sync::Mutex::new(HashSet::<String>::new());
+    let seen = std::sync::Mutex::new(HashMap::<String, HashSet<String>>::new());
     Some(Box::new(move |index, out| {
-        let name = names[index].metric_name();
-        if !is_possibly_no_counter(name) || out.iter().all(|value| is_absent(*value)) {
+        let labels = &names[index];
+        if !is_possibly_no_counter(labels, by_type) || out.iter().all(|value| is_absent(*value)) {
             return;
         }
+        let kind = if by_type { labels.get(METRIC_TYPE).unwrap_or_default() } else { "" };
         let mut seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !seen.contains(name) {
-            seen.insert(name.to_owned());
-            ctx.info(
-                span,
-                format!(
-                    "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                    annotate::quote(name.as_bytes())
-                ),
-            );
+        if !seen.get(labels.metric_name()).is_some_and(|kinds| kinds.contains(kind)) {
+            seen.entry(labels.metric_name().to_owned()).or_default().insert(kind.to_owned());
+            ctx.info(span, no_counter_text(labels, by_type));
         }
     }))
 }
@@ -439,6 +457,10 @@ pub(crate) fn range_rows<'a>(
         if function == "quantile_over_time" { scalar_span.unwrap_or(vector.span) } else { vector.span };
     let names: Vec<LabelSet> = vector.labels.iter().map(|labels| labels.set.clone()).collect();
     let remark = remark(ctx, function, &names, vector.span, quantiles);
+    let of_deltas = match delta::rows_of(function, &names) {
+        Some(is_delta) => Some((is_delta, delta::kernels(ctx, function, &vector, *grid, &names)?)),
+        None => None,
+    };
     let floats = Arc::new(kernel(ctx, function, vector.extension, vector.windows, *grid, scalars)?);
     let extended = vector.extension.map(|extension| extended_of(ctx, extension));
     let started = if ctx.options.use_start_timestamps && uses_starts(function) {
@@ -449,7 +471,10 @@ pub(crate) fn range_rows<'a>(
     };
     let numbers = histogram_windows::NumberKernels { plain: Arc::clone(&floats), started: started.clone() };
     let mixed = histogram_windows::kernel(ctx, function, vector.windows, extended, span, names, numbers);
-    let kernels = with_remark(&floats, started, mixed, remark);
+    let mut kernels = with_remark(&floats, started, mixed, remark);
+    if let Some((is_delta, of_deltas)) = of_deltas {
+        kernels = kernels.or(is_delta, of_deltas);
+    }
     let mut labels = vector.labels;
     if !matches!(function, "last_over_time" | "first_over_time") {
         for labels in &mut labels {

@@ -241,6 +241,54 @@ fn start_times_count_only_where_they_are_switched_on() {
 }
 
 #[test]
+fn counters_are_told_by_their_type_where_that_is_switched_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::open(StorageOptions::new(folder.path()), 10_000).unwrap();
+    let set = |pairs: &[(&str, &str)]| LabelSet::from_pairs(pairs.iter().copied()).unwrap();
+    let labels = vec![
+        set(&[("__name__", "m_total"), ("__type__", "gauge"), ("i", "1")]),
+        set(&[("__name__", "m_total"), ("__type__", "counter"), ("i", "2")]),
+        set(&[("__name__", "seen"), ("__type__", "counter"), ("__unit__", "seconds")]),
+        set(&[("__name__", "untyped")]),
+    ];
+    let batch = WriteBatch {
+        keys: &[1, 2, 3, 4],
+        sample_ends: &[2, 4, 6, 8],
+        timestamps_ms: &[2_000, 4_000, 2_000, 4_000, 2_000, 4_000, 2_000, 4_000],
+        values: &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0],
+        starts: &[],
+        labels: &labels,
+        histograms: &[],
+        exemplars: &[],
+        metadata: &[],
+    };
+    storage.write(&TenantId::anonymous(), &batch, 10_000).unwrap();
+    let snapshot = storage.reader(&TenantId::anonymous());
+    let remarks = |type_and_unit_labels: bool, query: &str| -> Vec<String> {
+        let engine = Engine::new(EngineOptions { type_and_unit_labels, ..EngineOptions::default() });
+        let tree = parse(query, &ParseOptions::default()).unwrap();
+        let output = engine.instant(&snapshot, &tree, 5_000, &Cancellation::default()).unwrap();
+        let Value::Vector(samples) = output.value else { panic!("no vector") };
+        assert!(samples.iter().all(|sample| sample.labels.get("__type__").is_none()), "{query}");
+        output.annotations.iter().map(|annotation| annotation.text.clone()).collect()
+    };
+    let by_name = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ";
+    let by_type =
+        "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got ";
+    for (query, without, with) in [
+        ("rate(m_total[5s])", None, Some("\"gauge\": \"m_total\"")),
+        ("rate(m_total{i=\"2\"}[5s])", None, None),
+        ("increase(seen[5s])", Some("\"seen\""), None),
+        ("rate(untyped[5s])", Some("\"untyped\""), Some("\"\": \"untyped\"")),
+        ("irate(untyped[5s])", None, None),
+    ] {
+        let expected = |head: &str, tail: Option<&str>| tail.map(|tail| format!("{head}{tail}"));
+        assert_eq!(remarks(false, query), Vec::from_iter(expected(by_name, without)), "{query}");
+        assert_eq!(remarks(true, query), Vec::from_iter(expected(by_type, with)), "{query}");
+    }
+}
+
+#[test]
 fn labels_that_a_query_makes_count_against_its_limit() {
     let (_folder, storage) = stored(&["m"], 100, 60);
     let snapshot = storage.reader(&TenantId::anonymous());
