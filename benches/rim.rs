@@ -1,5 +1,6 @@
-//! What the rim costs per sample: remote write in (`decode`), OTLP in (`otlp`), JSON out (`encode`).
+//! What the rim costs per sample: remote write 1.0 and 2.0 in (`decode`), OTLP in (`otlp`), JSON out (`encode`).
 
+use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -10,7 +11,7 @@ use mytsdb::otlp::read::{
     ExponentialPoint, HistogramPoint, MetricHeader, NumberPoint, SummaryPoint, Visitor, read,
 };
 use mytsdb::prom_api::result_json::{Remarks, ResultJson};
-use mytsdb::remote::write_v1::Columns;
+use mytsdb::remote::{write_v1, write_v2};
 use mytsdb_promql::{MatrixSeries, Value};
 use mytsdb_storage::model::{LabelSet, TenantId};
 use mytsdb_tools::bench_load::container::{SERIES_PER_CONTAINER, label_sets};
@@ -37,42 +38,109 @@ fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A request of 2,000 samples with 12 labels a series.
-fn request(samples_per_series: usize) -> Vec<u8> {
+/// The labels of 2,000 series as a cluster's scrape has them: 90 metrics of each of 23 containers, 12 labels.
+fn labels(series_index: usize) -> Vec<(String, String)> {
+    let (container, metric) = (series_index / 90, series_index % 90);
+    let mut labels = vec![("__name__".to_owned(), format!("container_metric_{metric}_seconds_total"))];
+    for (name, value_count) in [
+        ("cluster", 1),
+        ("container", 7),
+        ("endpoint", 1),
+        ("id", 100),
+        ("image", 9),
+        ("instance", 3),
+        ("job", 1),
+        ("namespace", 4),
+        ("node", 3),
+        ("pod", 100),
+        ("service", 2),
+    ] {
+        labels.push((name.to_owned(), format!("{name}-value-{:06}", container % value_count)));
+    }
+    labels
+}
+
+fn sample(sample_index: usize) -> Vec<u8> {
+    let mut sample = vec![0x09];
+    sample.extend_from_slice(&(sample_index as f64 * 0.5).to_le_bytes());
+    sample.push(0x10);
+    push_varint(&mut sample, 1_750_000_000_000 + sample_index as u64 * 15_000);
+    sample
+}
+
+/// A request of remote write 1.0 with 2,000 samples.
+fn request_v1(samples_per_series: usize) -> Vec<u8> {
     let mut request = Vec::new();
     for series_index in 0..SAMPLE_COUNT / samples_per_series {
         let mut series = Vec::new();
-        for label_index in 0..12 {
+        for (name, value) in labels(series_index) {
             let mut label = Vec::new();
-            push_message(&mut label, 0x0a, format!("label_name_{label_index}").as_bytes());
-            push_message(&mut label, 0x12, format!("container_{label_index}_{series_index}").as_bytes());
+            push_message(&mut label, 0x0a, name.as_bytes());
+            push_message(&mut label, 0x12, value.as_bytes());
             push_message(&mut series, 0x0a, &label);
         }
         for sample_index in 0..samples_per_series {
-            let mut sample = vec![0x09];
-            sample.extend_from_slice(&(sample_index as f64 * 0.5).to_le_bytes());
-            sample.push(0x10);
-            push_varint(&mut sample, 1_750_000_000_000 + sample_index as u64 * 15_000);
-            push_message(&mut series, 0x12, &sample);
+            push_message(&mut series, 0x12, &sample(sample_index));
         }
         push_message(&mut request, 0x0a, &series);
     }
     request
 }
 
+/// The same in remote write 2.0, with metadata.
+fn request_v2(samples_per_series: usize) -> Vec<u8> {
+    let (mut symbols, mut numbers) = (vec![String::new()], HashMap::new());
+    let mut number = |text: String| -> u64 {
+        *numbers.entry(text.clone()).or_insert_with(|| {
+            symbols.push(text);
+            symbols.len() as u64 - 1
+        })
+    };
+    let mut all_series = Vec::new();
+    for series_index in 0..SAMPLE_COUNT / samples_per_series {
+        let (mut series, mut references) = (Vec::new(), Vec::new());
+        for (name, value) in labels(series_index) {
+            push_varint(&mut references, number(name));
+            push_varint(&mut references, number(value));
+        }
+        push_message(&mut series, 0x0a, &references);
+        for sample_index in 0..samples_per_series {
+            push_message(&mut series, 0x12, &sample(sample_index));
+        }
+        let mut metadata = vec![0x08, 1, 0x18];
+        push_varint(&mut metadata, number(format!("What metric {} counts.", series_index % 90)));
+        push_message(&mut series, 0x2a, &metadata);
+        push_message(&mut all_series, 0x2a, &series);
+    }
+    let mut request = Vec::new();
+    for symbol in &symbols {
+        push_message(&mut request, 0x22, symbol.as_bytes());
+    }
+    request.extend(all_series);
+    request
+}
+
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(SAMPLE_COUNT as u64));
+    let key_of = |bytes: &[u8]| xxh3_128_with_seed(bytes, 7);
     for samples_per_series in [1, 100] {
-        let body = request(samples_per_series);
-        let compressed = snap::raw::Encoder::new().compress_vec(&body).unwrap_or_default();
-        let mut scratch = vec![0; body.len()];
-        group.bench_function(format!("snappy/{samples_per_series}"), |bencher| {
-            bencher.iter(|| snap::raw::Decoder::new().decompress(black_box(&compressed), &mut scratch));
+        let bodies = [("v1", request_v1(samples_per_series)), ("v2", request_v2(samples_per_series))];
+        for (version, body) in &bodies {
+            let compressed = snap::raw::Encoder::new().compress_vec(body).unwrap_or_default();
+            let mut scratch = vec![0; body.len()];
+            group.bench_function(format!("snappy_{version}/{samples_per_series}"), |bencher| {
+                bencher.iter(|| snap::raw::Decoder::new().decompress(black_box(&compressed), &mut scratch));
+            });
+        }
+        let [(_, first), (_, second)] = &bodies;
+        let mut request = write_v1::Request::default();
+        group.bench_function(format!("v1/{samples_per_series}"), |bencher| {
+            bencher.iter(|| request.decode(black_box(first), key_of));
         });
-        let mut columns = Columns::default();
-        group.bench_function(format!("columns/{samples_per_series}"), |bencher| {
-            bencher.iter(|| columns.decode(black_box(&body), |labels| xxh3_128_with_seed(labels, 7)));
+        let mut request = write_v2::Request::default();
+        group.bench_function(format!("v2/{samples_per_series}"), |bencher| {
+            bencher.iter(|| request.decode(black_box(second), false, key_of));
         });
     }
 }

@@ -286,6 +286,7 @@ fn otlp_options(config: &Config) -> OtlpOptions {
     OtlpOptions {
         message_bytes_max: config.limits.grpc_message_bytes_max,
         lookback_ms: config.query.lookback_ms,
+        type_and_unit_labels: config.query.features.type_and_unit_labels,
         ..OtlpOptions::default()
     }
 }

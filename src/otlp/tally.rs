@@ -38,24 +38,17 @@ impl Tally {
             return;
         }
         self.total += count;
-        let shown: String = metric.chars().take(NAME_LENGTH_MAX).collect();
+        let end = metric.char_indices().nth(NAME_LENGTH_MAX).map_or(metric.len(), |(at, _)| at);
+        let shown = metric.get(..end).unwrap_or_default();
         let is_same = |entry: &&mut Entry| {
-            entry.reason == reason && entry.metric.as_ref().is_none_or(|metric| *metric == shown)
+            entry.reason == reason && entry.metric.as_deref().is_none_or(|metric| metric == shown)
         };
         if let Some(entry) = self.entries.iter_mut().rev().find(is_same) {
             entry.count += count;
             return;
         }
-        let metric = Some(shown).filter(|_| self.entries.len() < ENTRY_COUNT_MAX);
+        let metric = (self.entries.len() < ENTRY_COUNT_MAX).then(|| shown.to_owned());
         self.entries.push(Entry { reason, metric, count, message: message() });
-    }
-
-    /// Adds what another has counted.
-    pub fn extend(&mut self, other: Self) {
-        for entry in other.entries {
-            let metric = entry.metric.unwrap_or_default();
-            self.add(entry.reason, &metric, entry.count, || entry.message);
-        }
     }
 
     /// How many points, all reasons together.

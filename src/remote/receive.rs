@@ -1,4 +1,6 @@
 //! `POST /api/v1/write`: checks, snappy, columns, storage, and the answer after the write is durable.
+//!
+//! Remote write 1.0 and 2.0 differ in their message, which Content-Type names, and in what fails a request.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,14 +13,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt as _;
 use mytsdb_storage::model::TenantId;
-use mytsdb_storage::{Commit, RejectReason, Rejection};
+use mytsdb_storage::{Commit, LabelSource, WriteError, WriteReport};
 use tokio::sync::oneshot;
 
+use super::columns::Columns;
+use super::refusals::Refusals;
 use super::reply::{Outcome, Refusal};
-use super::write_v1::Columns;
+use super::snappy::decompress;
+use super::{write_v1, write_v2};
 use crate::core::Core;
 use crate::http::HttpState;
 use crate::inflight::Reservation;
+use crate::rejections::{BATCH_ENTRY_COUNT_MAX, RejectedPoints};
 use crate::tenant::tenant_of;
 
 const PROTOCOL: &str = "remote_write";
@@ -29,14 +35,37 @@ const INLINE_BYTES_MAX: usize = 256 << 10;
 /// Scratch memory above this size is given back after the request.
 const SCRATCH_BYTES_MAX: usize = 8 << 20;
 
-/// A snappy block cannot grow by more than this: 3 bytes copy at most 64.
-const SNAPPY_EXPANSION_MAX: usize = 32;
-
 /// Memory that one thread reuses between requests.
 #[derive(Default)]
 struct Scratch {
     body: Vec<u8>,
-    columns: Columns,
+    v1: write_v1::Request,
+    v2: write_v2::Request,
+}
+
+impl Scratch {
+    fn capacity_bytes(&self) -> usize {
+        self.body.capacity() + self.v1.capacity_bytes() + self.v2.capacity_bytes()
+    }
+}
+
+/// Which message a body holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    /// `prometheus.WriteRequest`.
+    V1,
+    /// `io.prometheus.write.v2.Request`.
+    V2,
+}
+
+/// How a body is to be read.
+#[derive(Debug, Clone, Copy)]
+struct Format {
+    message: Message,
+    /// Most bytes of the body, decompressed.
+    bytes_max: usize,
+    /// Whether type and unit become labels.
+    has_type_and_unit: bool,
 }
 
 thread_local! {
@@ -64,16 +93,19 @@ async fn receive(State(state): State<Arc<HttpState>>, request: Request) -> Respo
 
 async fn write(state: &HttpState, core: &Arc<Core>, request: Request) -> Result<Outcome, Refusal> {
     let tenant = tenant_of(request.headers())?;
-    check_format(request.headers())?;
+    let format = Format {
+        message: message_of(request.headers())?,
+        bytes_max: state.config.limits.write_bytes_max,
+        has_type_and_unit: state.config.query.features.type_and_unit_labels,
+    };
     let _inflight = reserve(state, core, &tenant, request.headers())?;
     let body = receive_body(state, request.into_body()).await?;
-    let limit = state.config.limits.write_bytes_max;
     let (outcome, commit) = if body.len() <= INLINE_BYTES_MAX {
-        store(core, &tenant, &body, limit)?
+        store(core, &tenant, &body, format)?
     } else {
         let (core, tenant) = (Arc::clone(core), tenant.clone());
         let blocking = core.blocking.clone();
-        blocking.run(move || store(&core, &tenant, &body, limit)).await??
+        blocking.run(move || store(&core, &tenant, &body, format)).await??
     };
     count(state, &tenant, &outcome);
     let (sender, receiver) = oneshot::channel();
@@ -85,23 +117,37 @@ async fn write(state: &HttpState, core: &Arc<Core>, request: Request) -> Result<
     Ok(outcome)
 }
 
-/// Checks Content-Encoding and Content-Type; both may be absent.
-fn check_format(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks Content-Encoding and Content-Type; both may be absent, as senders of 1.0 leave them out.
+fn message_of(headers: &HeaderMap) -> Result<Message, Refusal> {
     let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    match text(header::CONTENT_ENCODING) {
-        None => {}
-        Some(encoding) if encoding.is_empty() || encoding == "snappy" => {}
-        Some(encoding) => return Err(Refusal::ContentEncoding(encoding)),
+    let encoding = text(header::CONTENT_ENCODING).unwrap_or_default();
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
+        return Err(Refusal::ContentEncoding(encoding));
     }
-    let Some(content_type) = text(header::CONTENT_TYPE) else { return Ok(()) };
+    let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+    if content_type.is_empty() {
+        return Ok(Message::V1);
+    }
+    message_named(&content_type).ok_or(Refusal::ContentType(content_type))
+}
+
+/// The message that a media type with its parameters names.
+fn message_named(content_type: &str) -> Option<Message> {
     let mut parts = content_type.split(';').map(str::trim);
-    let is_protobuf = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/x-protobuf"));
-    let is_version_1 =
-        parts.filter_map(|part| part.strip_prefix("proto=")).all(|proto| proto == "prometheus.WriteRequest");
-    if content_type.is_empty() || (is_protobuf && is_version_1) {
-        return Ok(());
+    if !parts.next()?.eq_ignore_ascii_case("application/x-protobuf") {
+        return None;
     }
-    Err(Refusal::ContentType(content_type))
+    for part in parts {
+        let (name, value) = part.split_once('=')?;
+        if name.eq_ignore_ascii_case("proto") {
+            return match value.trim_matches('"') {
+                "prometheus.WriteRequest" => Some(Message::V1),
+                "io.prometheus.write.v2.Request" => Some(Message::V2),
+                _ => None,
+            };
+        }
+    }
+    Some(Message::V1)
 }
 
 /// Takes room for the body; a body of unknown length takes as much as it may have.
@@ -159,66 +205,102 @@ fn store(
     core: &Core,
     tenant: &TenantId,
     compressed: &[u8],
-    limit: usize,
+    format: Format,
 ) -> Result<(Outcome, Commit), Refusal> {
     SCRATCH.with_borrow_mut(|scratch| {
-        let Scratch { body, columns } = scratch;
-        let body_bytes = decompress(compressed, body, limit)?;
-        let body_slice = &body[..body_bytes];
-        columns.decode(body_slice, |labels| core.storage.series_key(labels))?;
-        let labels = columns.labels(body_slice);
-        let (report, commit) = core.storage.submit(tenant, &columns.batch(&labels), core.now_ms())?;
-        let mut outcome = Outcome { report, malformed_exemplar_count: columns.malformed_exemplar_count };
-        for (series_index, error) in &columns.malformed_histograms {
-            let reason = RejectReason::InvalidHistogram(error.to_string());
-            outcome.report.rejections.push(Rejection {
-                series_index: *series_index,
-                sample_count: 1,
-                reason,
-            });
-        }
-        let rejections = outcome.report.rejections.iter().chain(&outcome.report.exemplar_rejections);
-        core.rejections.add_batch(tenant, (PROTOCOL, core.now_ms()), rejections, &labels);
+        let body_bytes = decompress(compressed, &mut scratch.body, format.bytes_max)?;
+        let body = &scratch.body[..body_bytes];
+        let key_of = |bytes: &[u8]| core.storage.series_key(bytes);
+        let (report, commit) = match format.message {
+            Message::V1 => {
+                scratch.v1.decode(body, key_of)?;
+                submit(core, tenant, &scratch.v1.columns, &scratch.v1.labels(body))?
+            }
+            Message::V2 => {
+                scratch.v2.decode(body, format.has_type_and_unit, key_of)?;
+                submit(core, tenant, &scratch.v2.columns, &scratch.v2.labels(body))?
+            }
+        };
+        let columns = match format.message {
+            Message::V1 => &mut scratch.v1.columns,
+            Message::V2 => &mut scratch.v2.columns,
+        };
+        let refusals = std::mem::take(&mut columns.refusals);
         // What the storage took is large beside the columns that are reused.
         columns.histograms.clear();
         columns.exemplars.clear();
-        if body.capacity() + columns.capacity_bytes() > SCRATCH_BYTES_MAX {
+        if scratch.capacity_bytes() > SCRATCH_BYTES_MAX {
             *scratch = Scratch::default();
         }
-        Ok((outcome, commit))
+        Ok((Outcome { message: format.message, report, refusals }, commit))
     })
 }
 
-/// Decompresses into the front of `body` and returns how many bytes that are. `body` never shrinks, so that its
-/// memory is cleared once and not per request.
-fn decompress(compressed: &[u8], body: &mut Vec<u8>, limit: usize) -> Result<usize, Refusal> {
-    let snappy = |error: snap::Error| Refusal::Snappy(error.to_string());
-    let declared = snap::raw::decompress_len(compressed).map_err(snappy)?;
-    if declared > limit {
-        return Err(Refusal::DeclaredTooLarge { given: declared, limit });
+fn submit(
+    core: &Core,
+    tenant: &TenantId,
+    columns: &Columns,
+    labels: &dyn LabelSource,
+) -> Result<(WriteReport, Commit), WriteError> {
+    let now_ms = core.now_ms();
+    let (report, commit) = core.storage.submit(tenant, &columns.batch(labels), now_ms)?;
+    let rejections = report.rejections.iter().chain(&report.exemplar_rejections);
+    core.rejections.add_batch(tenant, (PROTOCOL, now_ms), rejections, labels);
+    remember(core, tenant, now_ms, &columns.refusals);
+    Ok((report, commit))
+}
+
+/// Keeps the first of what the storage never saw for whoever looks for it.
+fn remember(core: &Core, tenant: &TenantId, time_ms: i64, refusals: &Refusals) {
+    let series = refusals.series.iter().map(|series| {
+        (series.error.label(), series.column_index, series.sample_count, series.error.to_string())
+    });
+    let histograms = refusals
+        .histograms
+        .iter()
+        .map(|(request_index, error)| ("invalid_histogram", *request_index, 1, error.to_string()));
+    for (reason, index, point_count, why) in series.chain(histograms).take(BATCH_ENTRY_COUNT_MAX) {
+        let entry = RejectedPoints {
+            time_ms,
+            protocol: PROTOCOL,
+            reason,
+            // Nobody has looked at its labels.
+            metric: String::new(),
+            message: format!("series near position {index} of the request: {why}"),
+            point_count,
+        };
+        core.rejections.add(tenant, entry);
     }
-    if declared > compressed.len().saturating_mul(SNAPPY_EXPANSION_MAX) {
-        let (given, declared) = (compressed.len(), declared);
-        return Err(Refusal::Snappy(format!("{given} bytes cannot hold the {declared} they declare")));
-    }
-    if body.len() < declared {
-        body.resize(declared, 0);
-    }
-    snap::raw::Decoder::new().decompress(compressed, &mut body[..declared]).map_err(snappy)
 }
 
 fn count(state: &HttpState, tenant: &TenantId, outcome: &Outcome) {
     state.metrics.accepted_samples(PROTOCOL, outcome.report.accepted_sample_count);
-    for rejection in &outcome.report.rejections {
-        let label = rejection.reason.label();
-        state.metrics.rejected_points(PROTOCOL, label, tenant.as_str(), rejection.sample_count);
+    for (label, point_count) in outcome.refused_counts() {
+        state.metrics.rejected_points(PROTOCOL, label, tenant.as_str(), point_count);
     }
-    for rejection in &outcome.report.exemplar_rejections {
-        let label = rejection.reason.label();
-        state.metrics.rejected_points(PROTOCOL, label, tenant.as_str(), rejection.sample_count);
-    }
-    if outcome.malformed_exemplar_count > 0 {
-        let malformed_count = outcome.malformed_exemplar_count;
-        state.metrics.rejected_points(PROTOCOL, "invalid_exemplar", tenant.as_str(), malformed_count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_types_name_messages() {
+        for (content_type, expected) in [
+            ("application/x-protobuf", Some(Message::V1)),
+            ("Application/X-Protobuf; charset=utf-8", Some(Message::V1)),
+            ("application/x-protobuf;proto=prometheus.WriteRequest", Some(Message::V1)),
+            ("application/x-protobuf;proto=io.prometheus.write.v2.Request", Some(Message::V2)),
+            (
+                "application/x-protobuf; version=1; proto=\"io.prometheus.write.v2.Request\"",
+                Some(Message::V2),
+            ),
+            ("application/x-protobuf;proto=io.prometheus.write.v3.Request", None),
+            ("application/x-protobuf;proto=", None),
+            ("application/x-protobuf;proto", None),
+            ("application/json", None),
+        ] {
+            assert_eq!(message_named(content_type), expected, "{content_type}");
+        }
     }
 }

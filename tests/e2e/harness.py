@@ -91,12 +91,13 @@ class Server:
     def __init__(self, *flags: str):
         self.folder = Path(tempfile.mkdtemp(prefix="mytsdb-e2e-"))
         self.flags = flags
+        self.http_port = 0
         self.start()
 
     def start(self) -> None:
         addresses = self.folder / "addresses.json"
         addresses.unlink(missing_ok=True)
-        fixed = ["--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"]
+        fixed = ["--http-host=127.0.0.1", f"--http-port={self.http_port}", "--arrow-port=0", "--address=127.0.0.1:0"]
         fixed += [f"--data-dir={self.folder / 'data'}", f"--addresses-file={addresses}", "--enable-admin-api"]
         self.process = Process([MYTSDB_BIN, *fixed, *self.flags], self.folder / "log")
 
@@ -107,6 +108,12 @@ class Server:
         wait_for("the server to be ready", is_written)
         self.addresses = json.loads(addresses.read_text())
         assert self.request("GET", "/-/ready")[0] == 200, "ready, but /-/ready says otherwise"
+
+    def restart(self, how: int = signal.SIGKILL) -> None:
+        """Ends the server and starts it again on the same HTTP port, for clients that go on."""
+        self.http_port = int(self.http.rsplit(":", 1)[1])
+        self.process.stop(how)
+        self.start()
 
     @property
     def http(self) -> str:

@@ -4,6 +4,7 @@ Three rounds are recorded and exported one after the other, cumulative and as de
 the sum over its samples; what a cumulative one holds is its last sample.
 """
 
+import json
 import math
 import time
 
@@ -74,7 +75,7 @@ class Program:
             # Samples have milliseconds: rounds must not end in the same one.
             ended = time.time_ns() // 1_000_000
             wait_for("the next millisecond", lambda: time.time_ns() // 1_000_000 > ended)
-        self.reader.shutdown()
+        self.provider.shutdown()
 
     def record(self, number: int) -> None:
         self.counter.add(10 * number, {"http.route": "/pay"})
@@ -180,7 +181,9 @@ class Instruments:
                 self.assertEqual(series["metric"].get("__temporality__", ""), self.marker, name)
 
     def test_metadata_says_kind_unit_and_help(self) -> None:
-        (found,) = self.server.api("metadata", metric="requests_total")["requests_total"]
+        status, body = self.server.request("GET", "/api/v1/metadata?metric=requests_total")
+        self.assertEqual(status, 200, body)
+        (found,) = json.loads(body)["data"]["requests_total"]
         self.assertEqual(found, {"type": "counter", "unit": "", "help": "Requests handled."})
 
     def test_the_resource_is_target_info(self) -> None:
@@ -208,3 +211,9 @@ class DeltaOverGrpc(Instruments, ServerCase):
 
     def whole_histogram(self, selector: str) -> str:
         return f"sum_over_time({selector}{WINDOW})"
+
+    def test_increase_is_the_sum_of_the_deltas(self) -> None:
+        self.assertEqual(self.server.value(f'increase(requests_total{{job="delta"}}{WINDOW})'), 60)
+        self.assertEqual(self.server.value(f'increase(latency_explicit_seconds_count{{job="delta"}}{WINDOW})'), 12)
+        native = f'histogram_count(increase(latency_native_seconds{{job="delta"}}{WINDOW}))'
+        self.assertEqual(self.server.value(native), 12)

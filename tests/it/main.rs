@@ -17,5 +17,6 @@ mod prom_api;
 mod queries;
 mod query_safety;
 mod remote_write;
+mod remote_write_v2;
 mod support;
 mod tidy;

@@ -56,6 +56,27 @@ fn bad_series_are_refused_by_name_and_their_neighbours_are_kept() {
 }
 
 #[test]
+fn one_bad_series_among_ten_thousand_costs_itself() {
+    let server = TestServer::start(&[]);
+    let now_ms = now_ms();
+    let names: Vec<String> = (0..10_000).map(|index| format!("i{index}")).collect();
+    let labels: Vec<[(&str, &str); 2]> =
+        names.iter().map(|name| [("__name__", "many"), ("i", name.as_str())]).collect();
+    let sample = [(1.0, now_ms)];
+    let mut series: Vec<request::Series<'_>> =
+        labels.iter().map(|labels| (&labels[..], &sample[..])).collect();
+    series[7_000].0 = &[("__name__", "many"), ("i", "1"), ("i", "2")];
+    let response = server.write(&series);
+    assert_eq!(response.status, 400);
+    assert_eq!(response.header("x-prometheus-remote-write-samples-written"), Some("9999"));
+    let expected = "9999 samples stored, 1 refused\ninvalid_labels: 1 samples of 1 series, first at series 7000 of the \
+                    request: invalid labels: label name \"i\" occurs twice\n";
+    assert_eq!(response.text(), expected);
+    let count = server.data(&format!("/api/v1/query?query=count(many)&time={}", now_ms as f64 / 1000.0));
+    assert_eq!(count["result"][0]["value"][1], json!("9999"));
+}
+
+#[test]
 fn absurd_times_and_values_are_answered_and_the_server_goes_on() {
     let server = TestServer::start(&[]);
     let absurd = [(f64::NAN, i64::MIN), (f64::INFINITY, i64::MAX), (-0.0, -1), (5e-324, 0)];
@@ -159,14 +180,14 @@ fn bodies_that_are_no_request_are_refused() {
 }
 
 #[test]
-fn only_the_formats_of_remote_write_1_are_taken() {
+fn only_the_formats_of_remote_write_are_taken() {
     let server = TestServer::start(&[]);
     let body = request::compressed(&request::write_request(&[(&[("__name__", "up")], &[(1.0, now_ms())])]));
     for (name, value, status) in [
         ("content-type", "application/x-protobuf", 204),
         ("content-type", "application/x-protobuf;proto=prometheus.WriteRequest", 204),
         ("content-type", "application/x-protobuf; proto=prometheus.WriteRequest", 204),
-        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request", 415),
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v3.Request", 415),
         ("content-type", "application/json", 415),
         ("content-encoding", "snappy", 204),
         ("content-encoding", "gzip", 415),

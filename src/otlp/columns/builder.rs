@@ -1,7 +1,6 @@
 //! Fills the columns while the request is read.
 
 use mytsdb_storage::model::{MetricKind, MetricMetadata, TenantId, UNKNOWN_START_MS, stale_nan};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
@@ -10,10 +9,10 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::merge::Deltas;
 use super::{Columns, MetricOrigin, Part, PointOrigin, REQUEST_SERIES_COUNT_MAX, SeriesOrigin, SourceBytes};
 use crate::otlp::known::Facts;
-use crate::otlp::naming::{NameKind, metric_name, unit_name};
+use crate::otlp::naming::{metric_name, unit_name};
 use crate::otlp::read::{
     DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError, SummaryPoint,
-    Visitor, payloads, read,
+    Visitor, read,
 };
 use crate::otlp::{DeltaTemporality, OtlpOptions, labels};
 
@@ -235,10 +234,10 @@ impl<'a, 'e> Builder<'a, 'e> {
             return;
         }
         // A name that cannot be translated has no series either; the points are refused with that reason.
-        let Ok(name) = metric_name(metric.name, metric.unit, metric.name_kind) else { return };
+        let Ok(name) = metric_name(metric.name, metric.unit, metric.name_kind()) else { return };
         let help = String::from_utf8_lossy(header.description).into_owned();
         let unit = unit_name(metric.unit);
-        self.out.metadata.push(MetricMetadata { metric: name, kind: metric.kind, unit, help });
+        self.out.metadata.push(MetricMetadata { metric: name, kind: metric.kind(), unit, help });
         self.out.metadata_digests.push(digest);
     }
 
@@ -392,9 +391,9 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
                 push_bytes(scratch, bytes);
             }
         });
-        let (name_kind, metric_kind) = kinds(kind, header);
-        let source = self.keep_source();
-        let metric = MetricOrigin { source, name, unit, name_kind, kind: metric_kind, is_delta };
+        let (source, is_monotonic) = (self.keep_source(), header.is_monotonic);
+        let metadata = header.metadata;
+        let metric = MetricOrigin { source, name, unit, data_kind: kind, is_monotonic, metadata, is_delta };
         self.take_metadata(facts_digest, &metric, header);
         self.out.metrics.push(metric);
         let mut bytes = [0_u8; 32];
@@ -419,7 +418,7 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
         };
         let times = (point.start_ns, point.time_ns);
         let Some(at) = self.point(point.attributes, times, point.flags) else { return };
-        let is_counted = self.out.metrics.last().is_some_and(|metric| metric.name_kind != NameKind::Gauge);
+        let is_counted = self.out.metrics.last().is_some_and(|metric| metric.data_kind != DataKind::Gauge);
         let series_index = self.out.keys.len();
         self.push(&at, Part::Number, value, is_counted);
         // A delta that was added to an earlier one has no series of its own.
@@ -447,32 +446,6 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
 
 pub(super) fn time_ms(time_ns: u64) -> i64 {
     (time_ns / 1_000_000) as i64
-}
-
-/// What decides about the metric's suffix, and what it is called in Prometheus.
-fn kinds(kind: DataKind, header: &MetricHeader<'_>) -> (NameKind, MetricKind) {
-    match kind {
-        DataKind::Gauge => (NameKind::Gauge, declared_kind(header.metadata).unwrap_or(MetricKind::Gauge)),
-        DataKind::Sum if header.is_monotonic => (NameKind::Counter, MetricKind::Counter),
-        DataKind::Sum => (NameKind::Other, MetricKind::Gauge),
-        DataKind::Histogram | DataKind::ExponentialHistogram => (NameKind::Other, MetricKind::Histogram),
-        DataKind::Summary => (NameKind::Other, MetricKind::Summary),
-    }
-}
-
-/// The kind that a gauge had where it was scraped, as the collector notes it.
-fn declared_kind(metadata: &[u8]) -> Option<MetricKind> {
-    if metadata.is_empty() {
-        return None;
-    }
-    let entries = payloads(metadata).filter_map(|payload| KeyValue::decode(payload.ok()?).ok());
-    let noted = entries.into_iter().find(|entry| entry.key == "prometheus.type")?;
-    match noted.value?.value? {
-        any_value::Value::StringValue(word) => MetricKind::from_word(&word).filter(|kind| {
-            matches!(kind, MetricKind::Unknown | MetricKind::Info | MetricKind::StateSet | MetricKind::Gauge)
-        }),
-        _ => None,
-    }
 }
 
 fn push_bytes(scratch: &mut Vec<u8>, bytes: &[u8]) {

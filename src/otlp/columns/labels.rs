@@ -78,7 +78,7 @@ impl LabelSource for RequestLabels<'_, '_> {
             Part::Quantile(quantile) => ("", Some(Bound::Quantile(quantile))),
         };
         let family =
-            metric_name(metric.name, metric.unit, metric.name_kind).map_err(|error| error.to_string())?;
+            metric_name(metric.name, metric.unit, metric.name_kind()).map_err(|error| error.to_string())?;
         let attributes = attributes(point.attributes)?;
         let source = self.source(metric.source)?;
         let labels = series_labels(self.options, &source, &attributes, &(family + suffix), bound)?;
@@ -92,7 +92,7 @@ impl LabelSource for RequestLabels<'_, '_> {
         if self.options.type_and_unit_labels {
             // The smallest and the largest of a histogram's observations go up and down.
             let is_gauge = matches!(origin.part, Part::Min | Part::Max);
-            let kind = if is_gauge { MetricKind::Gauge } else { metric.kind };
+            let kind = if is_gauge { MetricKind::Gauge } else { metric.kind() };
             marked.set("__type__", if kind == MetricKind::Unknown { "" } else { kind.as_str() });
             marked.set("__unit__", &unit_name(metric.unit));
         }

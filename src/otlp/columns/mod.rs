@@ -18,10 +18,13 @@ mod tests;
 
 use mytsdb_storage::model::{MetricKind, MetricMetadata, StartTimes};
 use mytsdb_storage::{ExemplarSample, HistogramSample};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use prost::Message as _;
 
 pub use self::builder::{Environment, decode};
 pub use self::labels::RequestLabels;
 use super::naming::NameKind;
+use super::read::{DataKind, payloads};
 use super::tally::Tally;
 
 /// Label that tells series of deltas from others.
@@ -109,9 +112,45 @@ struct MetricOrigin<'a> {
     source: u32,
     name: &'a str,
     unit: &'a str,
-    name_kind: NameKind,
-    kind: MetricKind,
+    data_kind: DataKind,
+    is_monotonic: bool,
+    /// Fields `metadata`.
+    metadata: &'a [u8],
     is_delta: bool,
+}
+
+impl MetricOrigin<'_> {
+    /// What decides about the suffix of the name.
+    fn name_kind(&self) -> NameKind {
+        match self.data_kind {
+            DataKind::Gauge => NameKind::Gauge,
+            DataKind::Sum if self.is_monotonic => NameKind::Counter,
+            _ => NameKind::Other,
+        }
+    }
+
+    /// What it is called in Prometheus. Decodes what a collector notes.
+    fn kind(&self) -> MetricKind {
+        match self.data_kind {
+            DataKind::Gauge => declared_kind(self.metadata).unwrap_or(MetricKind::Gauge),
+            DataKind::Sum if self.is_monotonic => MetricKind::Counter,
+            DataKind::Sum => MetricKind::Gauge,
+            DataKind::Histogram | DataKind::ExponentialHistogram => MetricKind::Histogram,
+            DataKind::Summary => MetricKind::Summary,
+        }
+    }
+}
+
+/// The kind that a gauge had where it was scraped, as the collector notes it.
+fn declared_kind(metadata: &[u8]) -> Option<MetricKind> {
+    let mut entries = payloads(metadata).filter_map(|payload| KeyValue::decode(payload.ok()?).ok());
+    let noted = entries.find(|entry| entry.key == "prometheus.type")?;
+    match noted.value?.value? {
+        any_value::Value::StringValue(word) => MetricKind::from_word(&word).filter(|kind| {
+            matches!(kind, MetricKind::Unknown | MetricKind::Info | MetricKind::StateSet | MetricKind::Gauge)
+        }),
+        _ => None,
+    }
 }
 
 /// A resource and a scope as they were sent.

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod request;
+pub(crate) mod request_v2;
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,7 @@
 //! Numbers, classic histograms, summaries; what is refused; `target_info` and metadata.
 
 use mytsdb_storage::model::{MetricKind, STALE_NAN_BITS};
+use opentelemetry_proto::tonic::common::v1::ArrayValue;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 
 use super::*;
@@ -248,6 +249,25 @@ fn attributes_that_are_not_utf8_cost_only_their_point() {
     assert_eq!(partial.rejected_data_points, 1);
     assert!(partial.error_message.contains("invalid_labels in metric \"m\""), "{partial:?}");
     assert_eq!(fixture.stored().samples.into_keys().collect::<Vec<_>>(), [r#"{__name__="m", index="2"}"#]);
+}
+
+#[test]
+fn attributes_nested_too_deeply_cost_only_their_point() {
+    let nested = |depth: usize| {
+        let innermost = AnyValue { value: Some(Value::IntValue(1)) };
+        let value = (0..depth).fold(innermost, |inner, _| AnyValue {
+            value: Some(Value::ArrayValue(ArrayValue { values: vec![inner] })),
+        });
+        let attribute = KeyValue { key: "deep".to_owned(), value: Some(value), ..KeyValue::default() };
+        NumberDataPoint { attributes: vec![attribute], ..number(1.0) }
+    };
+    let points = vec![nested(10), nested(1_000)];
+    let (stored, reply) = export(&request(vec![], vec![metric("m", "", gauge(points))]));
+    let expected = r#"{__name__="m", deep="[[[[[[[[[[1]]]]]]]]]]"}"#;
+    assert_eq!(stored.samples.into_keys().collect::<Vec<_>>(), [expected]);
+    let partial = reply.unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_data_points, 1);
+    assert!(partial.error_message.contains("invalid_labels in metric \"m\""), "{partial:?}");
 }
 
 #[test]
