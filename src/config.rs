@@ -12,9 +12,10 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use mytsdb_storage::model::{MatchOp, Matcher};
-use mytsdb_storage::{StorageOptions, WalSync};
+use mytsdb_storage::{LongLabels, StorageOptions, WalSync};
 
 use crate::features::Features;
+use crate::limits_file::{AllLimits, TenantSettings, count, long_labels, or_unlimited};
 use crate::otlp::{OtlpOptions, OtlpSettings, SectionError};
 use crate::units::{parse_bytes, parse_duration_ms};
 
@@ -53,6 +54,14 @@ pub enum ConfigError {
         path: PathBuf,
         /// What is wrong with it.
         source: SectionError,
+    },
+    /// The file of `--limits-file` cannot be read or is wrong.
+    #[error("limits file {path}: {reason}")]
+    LimitsFile {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
     },
 }
 
@@ -117,6 +126,27 @@ struct Flags {
     /// Longest label value, metric names included
     #[arg(long, env = "MYTSDB_LIMIT_LABEL_VALUE_BYTES", default_value = "4KiB", value_name = "BYTES", value_parser = body_bytes)]
     limit_label_value_bytes: usize,
+    /// What becomes of labels that are too long: reject (the series), truncate (with a hash), drop-label
+    #[arg(long, env = "MYTSDB_LIMIT_LONG_LABELS", default_value = "reject", value_name = "POLICY", value_parser = long_labels)]
+    limit_long_labels: LongLabels,
+    /// How far ahead of the clock a sample may be
+    #[arg(long, env = "MYTSDB_LIMIT_AHEAD", default_value = "10m", value_name = "DURATION", value_parser = duration_ms)]
+    limit_ahead: i64,
+    /// Most samples a second of a tenant; faster ones are told to come back; 0 = no limit
+    #[arg(long, env = "MYTSDB_LIMIT_SAMPLES_PER_SECOND", default_value = "0", value_name = "COUNT", value_parser = count)]
+    limit_samples_per_second: usize,
+    /// Samples that a tenant may write at once, if there is a limit a second; 0 = those of ten seconds
+    #[arg(long, env = "MYTSDB_LIMIT_SAMPLES_BURST", default_value = "0", value_name = "COUNT", value_parser = count)]
+    limit_samples_burst: usize,
+    /// Most bytes of write bodies of a tenant in flight; 0 = as many as of all
+    #[arg(long, env = "MYTSDB_LIMIT_INFLIGHT_BYTES", default_value = "0", value_name = "BYTES", value_parser = parse_bytes)]
+    limit_inflight_bytes: usize,
+    /// YAML file with limits by tenant, read again when it changes
+    #[arg(long, env = "MYTSDB_LIMITS_FILE", value_name = "FILE")]
+    limits_file: Option<PathBuf>,
+    /// File with TLS and accounts, as Prometheus' --web.config.file, read again when it changes
+    #[arg(long, env = "MYTSDB_WEB_CONFIG", value_name = "FILE")]
+    web_config: Option<PathBuf>,
     /// Bytes after which the WAL begins a new file; for tests
     #[arg(long, env = "MYTSDB_WAL_SEGMENT_SIZE", default_value = "64MiB", value_name = "BYTES", value_parser = positive_bytes, hide = true)]
     wal_segment_size: usize,
@@ -162,6 +192,9 @@ struct Flags {
     /// Most HTTP connections at a time; more wait to be accepted
     #[arg(long, env = "MYTSDB_HTTP_MAX_CONNECTIONS", default_value = "2048", value_name = "COUNT", value_parser = concurrency)]
     http_max_connections: usize,
+    /// Most connections of each gRPC port (Arrow Flight, OTLP) at a time; more wait to be accepted
+    #[arg(long, env = "MYTSDB_GRPC_MAX_CONNECTIONS", default_value = "2048", value_name = "COUNT", value_parser = concurrency)]
+    grpc_max_connections: usize,
     /// How long a client may take to send its headers or stay idle, and to send its body
     #[arg(long, env = "MYTSDB_HTTP_READ_TIMEOUT", default_value = "1m", value_name = "DURATION", value_parser = positive_duration_ms)]
     http_read_timeout: i64,
@@ -214,6 +247,12 @@ pub struct Config {
     pub addresses_file: Option<PathBuf>,
     /// What the storage is opened with.
     pub storage: StorageOptions,
+    /// File with limits by tenant, read again when it changes.
+    pub limits_file: Option<PathBuf>,
+    /// What a tenant may do by the flags alone; the file stands over it.
+    pub tenant_flags: TenantSettings,
+    /// File with TLS and accounts, read again when it changes.
+    pub web_config: Option<PathBuf>,
     /// Settings of queries.
     pub query: QueryConfig,
     /// Limits of requests and connections.
@@ -266,6 +305,8 @@ pub struct Limits {
     pub grpc_message_bytes_max: usize,
     /// Most HTTP connections at a time.
     pub connection_count_max: usize,
+    /// Most connections of each gRPC port at a time.
+    pub grpc_connection_count_max: usize,
     /// Longest time to send headers (or to stay idle), and to send a body.
     pub read_timeout: Duration,
     /// Longest wait for running requests when the server goes down.
@@ -289,6 +330,13 @@ impl Config {
         let mut config = Self::from_flags(Flags::from_arg_matches(&matches)?, shown);
         config.file = path;
         config.otlp = config.read_otlp()?;
+        if let Some(path) = &config.limits_file {
+            let failed = |reason| ConfigError::LimitsFile { path: path.clone(), reason };
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            let all = AllLimits::parse(&text, &config.tenant_flags).map_err(failed)?;
+            config.storage.limits = all.defaults;
+            config.storage.tenant_limits = all.by_tenant;
+        }
         Ok(config)
     }
 
@@ -314,13 +362,19 @@ impl Config {
         storage.wal_sync = flags.wal_sync;
         storage.limits.retention_ms = (flags.retention > 0).then_some(flags.retention);
         storage.retention_bytes = (flags.retention_size > 0).then_some(flags.retention_size as u64);
-        storage.limits.active_series_max = match flags.limit_active_series {
-            0 => usize::MAX,
-            count => count,
-        };
+        storage.limits.active_series_max = or_unlimited(flags.limit_active_series);
         storage.limits.labels_per_series_max = flags.limit_labels_per_series;
         storage.limits.label_name_bytes_max = flags.limit_label_name_bytes;
         storage.limits.label_value_bytes_max = flags.limit_label_value_bytes;
+        storage.limits.long_labels = flags.limit_long_labels;
+        storage.limits.ahead_ms = flags.limit_ahead;
+        storage.limits.inflight_bytes_max = or_unlimited(flags.limit_inflight_bytes);
+        let tenant_flags = TenantSettings {
+            limits: storage.limits.clone(),
+            samples_per_second: flags.limit_samples_per_second as u64,
+            samples_burst: flags.limit_samples_burst as u64,
+        };
+        storage.limits = tenant_flags.limits();
         storage.disk_reserve_bytes = flags.disk_reserve.map(|bytes| bytes as u64);
         storage.head_bytes_max = flags.head_max_bytes;
         storage.wal_segment_bytes_max = flags.wal_segment_size as u64;
@@ -333,6 +387,9 @@ impl Config {
             file: None,
             addresses_file: flags.addresses_file,
             storage,
+            limits_file: flags.limits_file,
+            tenant_flags,
+            web_config: flags.web_config,
             query: QueryConfig {
                 lookback_ms: flags.lookback_delta,
                 timeout: Duration::from_millis(flags.query_timeout.unsigned_abs()),
@@ -350,6 +407,7 @@ impl Config {
                 write_inflight_bytes_max: flags.write_max_inflight_bytes.max(flags.write_max_bytes),
                 grpc_message_bytes_max: flags.grpc_max_bytes,
                 connection_count_max: flags.http_max_connections,
+                grpc_connection_count_max: flags.grpc_max_connections,
                 read_timeout: Duration::from_millis(flags.http_read_timeout.unsigned_abs()),
                 shutdown_timeout: Duration::from_millis(flags.shutdown_timeout.unsigned_abs()),
             },
@@ -425,7 +483,7 @@ fn wal_sync(text: &str) -> Result<WalSync, String> {
     }
 }
 
-fn duration_ms(text: &str) -> Result<i64, String> {
+pub(crate) fn duration_ms(text: &str) -> Result<i64, String> {
     parse_duration_ms(text)
         .map_err(|reason| format!("{reason}; allowed is a duration such as 30s, 5m, 1h30m, 15d"))
 }
@@ -445,14 +503,14 @@ fn positive_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// Bodies are addressed with 32 bits.
-fn body_bytes(text: &str) -> Result<usize, String> {
+pub(crate) fn body_bytes(text: &str) -> Result<usize, String> {
     match positive_bytes(text)? {
         bytes if bytes > 1 << 31 => Err("allowed are at most 2GiB".to_owned()),
         bytes => Ok(bytes),
     }
 }
 
-fn concurrency(text: &str) -> Result<usize, String> {
+pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=100_000) => Ok(count),
         _ => Err("allowed is a number from 1 to 100000".to_owned()),

@@ -7,7 +7,10 @@ use mytsdb_promql::{Engine, ParseOptions};
 use mytsdb_storage::Storage;
 
 use crate::blocking::Blocking;
+use crate::http::security::Security;
 use crate::queries::Queries;
+use crate::rejections::RejectionLog;
+use crate::reload::LimitsReload;
 use crate::telemetry::Metrics;
 
 /// Shared by all protocols of one server.
@@ -23,6 +26,12 @@ pub struct Core {
     pub queries: Queries,
     /// Runs what may block or compute for long.
     pub blocking: Blocking,
+    /// The last points that were refused.
+    pub rejections: RejectionLog,
+    /// The file with limits by tenant, if there is one.
+    pub limits_file: Option<LimitsReload>,
+    /// TLS and accounts, if there are any.
+    pub security: Option<Arc<Security>>,
     /// The server's own metrics.
     pub metrics: Arc<Metrics>,
 }
@@ -31,6 +40,18 @@ impl Core {
     /// The clock: milliseconds since the Unix epoch. The only place where the server reads it.
     pub fn now_ms(&self) -> i64 {
         now_ms()
+    }
+
+    /// Reads the files with limits, TLS and accounts again if they have changed, or if `is_forced`. May block.
+    ///
+    /// # Errors
+    /// What is wrong with a file; what it said before stays in force then.
+    pub fn reload_files(&self, is_forced: bool) -> Result<(), String> {
+        let limits = self.limits_file.as_ref();
+        let limits = limits.map_or(Ok(()), |file| file.check(is_forced, &self.metrics, &self.storage));
+        let security = self.security.as_ref();
+        let security = security.map_or(Ok(()), |security| security.check(is_forced, &self.metrics));
+        limits.and(security)
     }
 }
 

@@ -39,8 +39,8 @@ fn forbidden() -> Response {
     (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
 }
 
-/// Opens the query log again, as is needed after it was moved away, and reads the section `otlp` of the configuration
-/// file again. Flags are read at the start only.
+/// Opens the query log again, as is needed after it was moved away, and reads the files of limits, TLS and accounts and
+/// the section `otlp` of the configuration file again. Flags are read at the start only.
 async fn reload(State(state): State<Arc<HttpState>>) -> Response {
     if !state.config.is_lifecycle_enabled {
         return forbidden();
@@ -52,7 +52,10 @@ async fn reload(State(state): State<Arc<HttpState>>) -> Response {
     let blocking = core.blocking.clone();
     let reloaded = blocking.run(move || {
         let query_log = core.queries.log().map_or(Ok(()), |log| log.reopen());
-        query_log.map_err(|error| format!("query log: {error}")).and(reload_otlp(&state))
+        query_log
+            .map_err(|error| format!("query log: {error}"))
+            .and(core.reload_files(true))
+            .and(reload_otlp(&state))
     });
     let failed = match reloaded.await {
         Ok(Ok(())) => return StatusCode::OK.into_response(),

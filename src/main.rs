@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mytsdb::{Config, ConfigError, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -38,12 +39,23 @@ fn main() -> ExitCode {
         }
     };
     mytsdb::telemetry::start_log(&config.log_filter);
+    allow_open_files();
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "ending with an error");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Raises the limit of open files to what the system allows, as every runtime with many sockets does.
+fn allow_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        warn!(%error, ?current, ?maximum, "cannot raise the limit of open files");
     }
 }
 

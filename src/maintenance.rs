@@ -60,10 +60,15 @@ pub(crate) async fn run(core: Arc<Core>, shutdown: Shutdown) {
             () = &mut stopping => return,
             _ = ticks.tick() => {}
         }
-        let storage = Arc::clone(&core.storage);
-        let now_ms = core.now_ms();
+        let (storage, now_ms) = (Arc::clone(&core.storage), core.now_ms());
+        let files = Arc::clone(&core);
         // Not on the pool of `core.blocking`: queries must not be able to hold up a flush.
-        let outcome = tokio::task::spawn_blocking(move || storage.maintain(now_ms)).await;
+        let outcome = tokio::task::spawn_blocking(move || {
+            // What is wrong with a file is in the log, and tried again when the file changes.
+            let _logged = files.reload_files(false);
+            storage.maintain(now_ms)
+        })
+        .await;
         let failure = match outcome {
             Ok(Ok(())) => String::new(),
             Ok(Err(error)) => error.to_string(),

@@ -11,31 +11,36 @@ use mytsdb_promql::{Engine, EngineOptions, ParseOptions};
 use mytsdb_storage::{MaintainError, OpenError, Storage};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tonic::service::Routes;
 use tracing::{error, info, warn};
 
 use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::core::{Core, now_ms};
 use crate::flight::{self, FlightOptions};
-use crate::grpc;
+use crate::grpc::{self, Gate, InflateLimits};
+use crate::http::listener::{Http2Windows, ListenerOptions};
+use crate::http::security::Security;
 use crate::http::{self, HttpState};
 use crate::maintenance;
 use crate::otlp::{self, Otlp};
 use crate::queries::{Queries, QueriesOptions, QueryLog};
+use crate::rejections::RejectionLog;
+use crate::reload::LimitsReload;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
+use crate::tenant::TENANT_HEADER;
 
 /// Blocking calls that are always left for writes, whatever queries do.
 const BLOCKING_WRITES_MIN: usize = 16;
 
-/// Most bytes of one gRPC stream, and of one connection, that may be under way.
-const GRPC_STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const GRPC_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Largest HTTP/2 frame of a gRPC connection: a batch is few frames.
-const GRPC_FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Messages of a gRPC port that are decompressed at a time, beside very small ones.
+const INFLATE_TURN_COUNT: usize = 4;
 
-/// Most streams of one gRPC connection at a time.
-const GRPC_STREAM_COUNT_MAX: u32 = 256;
+/// What a gRPC client may send ahead: a batch is few frames.
+const GRPC_WINDOWS: Http2Windows =
+    Http2Windows { stream_bytes: 4 << 20, connection_bytes: 16 << 20, frame_bytes: 1 << 20 };
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,14 @@ pub enum StartError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The file of `--web-config` is bad.
+    #[error("web config {path}: {reason}")]
+    WebConfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The file of `--addresses-file` cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -134,6 +147,7 @@ impl Server {
 
     async fn start_with(config: Config, shutdown: Shutdown) -> Result<Running, StartError> {
         let metrics = Arc::new(Metrics::default());
+        let security = open_security(&config)?;
 
         // All ports first: an address in use is known before a long replay.
         let (http_listener, http_addr) = bind("http", config.http_addr).await?;
@@ -146,25 +160,29 @@ impl Server {
         // HTTP: answers from now on, is ready later.
         let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
         let router = http::router(&http_state);
-        let limits = config.limits.clone();
-        shutdown.spawn(http::listener::serve(http_listener, router, limits.clone(), shutdown.clone()));
+        let options = listener_options(&config, security.clone());
+        shutdown.spawn(http::listener::serve(http_listener, router, options.clone(), shutdown.clone()));
         let router = otlp::http::port_router(&http_state);
-        shutdown.spawn(http::listener::serve(otlp_http_listener, router, limits, shutdown.clone()));
+        shutdown.spawn(http::listener::serve(otlp_http_listener, router, options, shutdown.clone()));
 
-        let core = Arc::new(open_core(&config, metrics).await?);
+        let core = Arc::new(open_core(&config, metrics, security.clone()).await?);
 
         shutdown.spawn(maintenance::run(Arc::clone(&core), shutdown.clone()));
         shutdown.spawn(maintenance::compact(Arc::clone(&core), shutdown.clone()));
 
         // Arrow Flight.
         let service = flight::service(Arc::clone(&core), flight_options(&config));
-        let routes = grpc_server(&config).add_service(service);
-        shutdown.spawn(grpc::serve("arrow", arrow_listener, routes, shutdown.stopping()));
+        let gate = gate_of("flight", &flight::TENANT_KEYS, &core, &http_state);
+        let router = grpc::router(Routes::new(service), gate);
+        let options = grpc_listener_options(&config, security.clone(), &flight::TENANT_KEYS);
+        shutdown.spawn(http::listener::serve(arrow_listener, router, options, shutdown.clone()));
 
         // OTLP/gRPC.
         let otlp = Arc::new(Otlp::new(Arc::clone(&core), config.otlp.clone()));
-        let routes = grpc_server(&config).add_routes(otlp::grpc::routes(&otlp));
-        shutdown.spawn(grpc::serve("otlp_grpc", otlp_listener, routes, shutdown.stopping()));
+        let gate = gate_of("otlp", &otlp::grpc::TENANT_KEYS, &core, &http_state);
+        let router = grpc::router(otlp::grpc::routes(&otlp), gate);
+        let options = grpc_listener_options(&config, security, &otlp::grpc::TENANT_KEYS);
+        shutdown.spawn(http::listener::serve(otlp_listener, router, options, shutdown.clone()));
 
         http_state.set_ready(Arc::clone(&core), otlp);
         if let Some(path) = &config.addresses_file {
@@ -220,14 +238,49 @@ async fn bind(protocol: &'static str, addr: SocketAddr) -> Result<(TcpListener, 
     Ok((listener, bound))
 }
 
-/// What all gRPC ports have in common.
-fn grpc_server(config: &Config) -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .initial_stream_window_size(GRPC_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(GRPC_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(GRPC_FRAME_BYTES_MAX)
-        .max_concurrent_streams(GRPC_STREAM_COUNT_MAX)
-        .http2_keepalive_interval(Some(config.limits.read_timeout))
+/// How a port of HTTP is served.
+fn listener_options(config: &Config, security: Option<Arc<Security>>) -> ListenerOptions {
+    ListenerOptions {
+        connection_count_max: config.limits.connection_count_max,
+        read_timeout: config.limits.read_timeout,
+        security,
+        tenant_keys: &[TENANT_HEADER],
+        windows: None,
+    }
+}
+
+/// How a port of gRPC is served.
+fn grpc_listener_options(
+    config: &Config,
+    security: Option<Arc<Security>>,
+    tenant_keys: &'static [&'static str],
+) -> ListenerOptions {
+    ListenerOptions {
+        connection_count_max: config.limits.grpc_connection_count_max,
+        windows: Some(GRPC_WINDOWS),
+        tenant_keys,
+        ..listener_options(config, security)
+    }
+}
+
+/// What bounds the calls of a gRPC port.
+fn gate_of(
+    protocol: &'static str,
+    tenant_keys: &'static [&'static str],
+    core: &Arc<Core>,
+    http_state: &HttpState,
+) -> Gate {
+    Gate {
+        core: Arc::clone(core),
+        inflight: Arc::clone(&http_state.inflight),
+        tenant_keys,
+        protocol,
+        read_timeout: http_state.config.limits.read_timeout,
+        inflate: InflateLimits {
+            turns: Arc::new(Semaphore::new(INFLATE_TURN_COUNT)),
+            bytes_max: http_state.config.limits.grpc_message_bytes_max,
+        },
+    }
 }
 
 fn flight_options(config: &Config) -> FlightOptions {
@@ -249,7 +302,19 @@ fn queries_options(config: &Config) -> QueriesOptions {
     }
 }
 
-async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, StartError> {
+/// Reads the file of `--web-config`, if there is one.
+fn open_security(config: &Config) -> Result<Option<Arc<Security>>, StartError> {
+    let Some(path) = &config.web_config else { return Ok(None) };
+    let security =
+        Security::open(path).map_err(|reason| StartError::WebConfig { path: path.clone(), reason })?;
+    Ok(Some(Arc::new(security)))
+}
+
+async fn open_core(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    security: Option<Arc<Security>>,
+) -> Result<Core, StartError> {
     let query_log = match &config.query.log_file {
         Some(path) => {
             Some(QueryLog::open(path).map_err(|source| StartError::QueryLog { path: path.clone(), source })?)
@@ -278,6 +343,12 @@ async fn open_core(config: &Config, metrics: Arc<Metrics>) -> Result<Core, Start
             ..ParseOptions::default()
         },
         queries: Queries::new(queries_options(config), query_log),
+        security,
+        rejections: RejectionLog::default(),
+        limits_file: config
+            .limits_file
+            .clone()
+            .map(|path| LimitsReload::new(path, config.tenant_flags.clone())),
         blocking: Blocking::new(config.query.concurrency_max + BLOCKING_WRITES_MIN),
         metrics,
     })

@@ -18,8 +18,9 @@ const DURATION_BOUNDS_S: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
 /// Name and help of every counter, in order of names.
-const COUNTERS: [(&str, &str); 6] = [
+const COUNTERS: [(&str, &str); 7] = [
     ("mytsdb_accepted_samples_total", "Samples accepted, by protocol."),
+    ("mytsdb_config_reloads_failed_total", "Bad files that were found while the server runs."),
     ("mytsdb_http_requests_total", "HTTP requests answered, by route and status."),
     ("mytsdb_queries_total", "PromQL queries finished, by outcome."),
     ("mytsdb_query_samples_read_total", "Samples that selectors of queries read."),
@@ -32,6 +33,8 @@ const COUNTERS: [(&str, &str); 6] = [
 pub struct Metrics {
     counters: Mutex<BTreeMap<&'static str, BTreeMap<String, u64>>>,
     durations: Mutex<BTreeMap<String, DurationHistogram>>,
+    /// Per file that is read again: whether its last change is in force.
+    reloads: Mutex<BTreeMap<&'static str, bool>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -58,6 +61,16 @@ impl Metrics {
     pub fn refused_write_request(&self, protocol: &'static str, reason: &'static str) {
         let labels = format!("protocol=\"{protocol}\",reason=\"{reason}\"");
         self.add("mytsdb_write_requests_refused_total", labels, 1);
+    }
+
+    /// Notes whether the last change of `file` (a short fixed word) is in force.
+    pub fn reloaded(&self, file: &'static str, is_in_force: bool) {
+        if !is_in_force {
+            self.add("mytsdb_config_reloads_failed_total", format!("file=\"{file}\""), 1);
+        }
+        if let Ok(mut reloads) = self.reloads.lock() {
+            reloads.insert(file, is_in_force);
+        }
     }
 
     /// Counts a query that ended with `outcome` (`success` or an error type) after reading `sample_count`.
@@ -109,6 +122,7 @@ impl Metrics {
             }
         }
         self.render_durations(&mut text);
+        self.render_reloads(&mut text);
         if let Some(stats) = storage {
             render_storage(&mut text, stats);
         }
@@ -124,6 +138,18 @@ impl Metrics {
         }
         render_process(&mut text);
         text
+    }
+
+    fn render_reloads(&self, text: &mut String) {
+        let reloads = self.reloads.lock().map(|reloads| reloads.clone()).unwrap_or_default();
+        if reloads.is_empty() {
+            return;
+        }
+        let name = "mytsdb_config_last_reload_successful";
+        head(text, name, "gauge", "1 if the file is in force as it was last found.");
+        for (file, is_in_force) in reloads {
+            sample(text, name, &format!("file=\"{file}\""), f64::from(u8::from(is_in_force)));
+        }
     }
 
     fn render_durations(&self, text: &mut String) {
@@ -204,6 +230,10 @@ fn render_storage(text: &mut String, stats: &StorageStats) {
     head(text, name, "counter", "Blocks dropped by retention.");
     sample(text, name, "reason=\"age\"", stats.blocks_dropped_by_age as f64);
     sample(text, name, "reason=\"size\"", stats.blocks_dropped_by_size as f64);
+    let name = "mytsdb_storage_long_labels_total";
+    head(text, name, "counter", "Labels of new series that were too long, by what became of them.");
+    sample(text, name, "action=\"truncated\"", stats.long_labels.truncated as f64);
+    sample(text, name, "action=\"dropped\"", stats.long_labels.dropped as f64);
     if let Some(newest_ms) = stats.newest_ms {
         let name = "mytsdb_storage_newest_sample_timestamp_seconds";
         head(text, name, "gauge", "Time of the newest sample.");

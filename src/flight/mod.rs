@@ -58,6 +58,7 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use crate::core::Core;
 
 pub use service::MetricsFlight;
+pub(crate) use service::TENANT_KEYS;
 
 /// Settings and limits of the Flight service.
 #[derive(Debug, Clone)]

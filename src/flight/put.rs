@@ -16,11 +16,13 @@ use tonic::{Status, Streaming};
 
 use super::FlightOptions;
 use super::ipc;
-use super::reply::{Ack, AckStyle, Acks, refusal_status, update_result, write_status};
+use super::reply::{Ack, AckStyle, Acks, refusal_status, update_result};
 use super::sql::ingest;
 use super::ticket::{self, PutTarget};
 use super::write::WriteStream;
 use crate::core::Core;
+use crate::grpc::{Hold, write_status};
+use crate::inflight::Reservation;
 
 /// Messages received but not yet decoded, per stream.
 const MESSAGE_QUEUE_COUNT_MAX: usize = 2;
@@ -57,11 +59,16 @@ impl PutRoom {
 }
 
 /// Starts to ingest `input`; returns the replies. `tenant` is the one that the call names, if it names one.
-pub(super) fn start(room: Arc<PutRoom>, tenant: Option<TenantId>, input: Streaming<FlightData>) -> Replies {
+pub(super) fn start(
+    room: Arc<PutRoom>,
+    tenant: Option<TenantId>,
+    input: Streaming<FlightData>,
+    hold: Option<Hold>,
+) -> Replies {
     let (sender, receiver) = mpsc::channel(room.options.unread_ack_count_max.max(1));
     tokio::spawn(async move {
         let put = Put { room, replies: sender.clone() };
-        let ingested = AssertUnwindSafe(put.ingest(tenant, receive(input))).catch_unwind().await;
+        let ingested = AssertUnwindSafe(put.ingest(tenant, receive(input, hold))).catch_unwind().await;
         // Without a status the client would take the end of the stream for success; the panic is in the log.
         let outcome = ingested.unwrap_or_else(|_| Err(Status::internal("the stream could not be ingested")));
         if let Err(status) = outcome {
@@ -71,12 +78,16 @@ pub(super) fn start(room: Arc<PutRoom>, tenant: Option<TenantId>, input: Streami
     receiver
 }
 
+/// A message, and its bytes in flight.
+type Received = (FlightData, Option<Reservation>);
+
 /// Receives ahead, so that the network and the decoder work at the same time.
-fn receive(mut input: Streaming<FlightData>) -> Messages {
+fn receive(mut input: Streaming<FlightData>, hold: Option<Hold>) -> Messages {
     let (sender, receiver) = mpsc::channel(MESSAGE_QUEUE_COUNT_MAX);
     tokio::spawn(async move {
         while let Some(message) = input.message().await.transpose() {
             let is_last = message.is_err();
+            let message = message.map(|message| (message, hold.as_ref().map(Hold::take)));
             if sender.send(message).await.is_err() || is_last {
                 return;
             }
@@ -85,7 +96,7 @@ fn receive(mut input: Streaming<FlightData>) -> Messages {
     receiver
 }
 
-type Messages = mpsc::Receiver<Result<FlightData, Status>>;
+type Messages = mpsc::Receiver<Result<Received, Status>>;
 
 struct Put {
     room: Arc<PutRoom>,
@@ -96,7 +107,7 @@ impl Put {
     async fn ingest(&self, tenant: Option<TenantId>, mut messages: Messages) -> Result<(), Status> {
         let Some(first) = messages.recv().await else { return Ok(()) };
         let first = first?;
-        let descriptor = first.flight_descriptor.as_ref().ok_or_else(|| {
+        let descriptor = first.0.flight_descriptor.as_ref().ok_or_else(|| {
             Status::invalid_argument(
                 "the first message of DoPut has no descriptor; allowed is a path or a command",
             )
@@ -131,14 +142,14 @@ impl Put {
     async fn write(
         &self,
         mut stream: WriteStream,
-        first: FlightData,
+        first: Received,
         mut messages: Messages,
         acks: &Arc<Acks>,
         in_flight: &Arc<Semaphore>,
     ) -> Result<(), Status> {
         let mut next = Some(Ok(first));
         while let Some(message) = next {
-            let message = message?;
+            let (message, reservation) = message?;
             let arrived = Instant::now();
             let permit = Arc::clone(in_flight)
                 .acquire_owned()
@@ -163,7 +174,7 @@ impl Put {
                 commit.on_durable(move |outcome| {
                     ack.elapsed_secs = arrived.elapsed().as_secs_f64();
                     acks.push(ack, outcome);
-                    drop(permit);
+                    drop((permit, reservation));
                 });
             }
             next = messages.recv().await;

@@ -145,18 +145,10 @@ impl Acks {
     }
 }
 
-/// The status of a batch that could not be written at all.
-pub(super) fn write_status(error: &WriteError) -> Status {
-    if error.is_retryable() {
-        Status::unavailable(error.to_string())
-    } else {
-        Status::internal(error.to_string())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::write_status;
 
     fn ack(request_id: i64) -> Ack {
         Ack {

@@ -15,11 +15,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::put::PutRoom;
 use super::{FlightOptions, actions, catalog, put, read, sql, ticket};
 use crate::core::Core;
-use crate::grpc;
+use crate::grpc::{self, Hold};
 use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant, first come first.
-const TENANT_KEYS: [&str; 3] = [TENANT_HEADER, "database", "x-greptime-db-name"];
+pub(crate) const TENANT_KEYS: [&str; 3] = [TENANT_HEADER, "database", "x-greptime-db-name"];
 
 /// The Flight service over one core.
 #[derive(Debug)]
@@ -131,7 +131,8 @@ impl FlightService for MetricsFlight {
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Reply<PutResult> {
         let tenant = named_tenant(&request)?;
-        let replies = put::start(Arc::clone(&self.puts), tenant, request.into_inner());
+        let hold = request.extensions().get::<Hold>().cloned();
+        let replies = put::start(Arc::clone(&self.puts), tenant, request.into_inner(), hold);
         Ok(Response::new(ReceiverStream::new(replies).boxed()))
     }
 

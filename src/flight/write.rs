@@ -8,9 +8,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use arrow_flight::FlightData;
-use mytsdb_storage::Commit;
-use mytsdb_storage::WriteReport;
 use mytsdb_storage::model::TenantId;
+use mytsdb_storage::{Commit, LabelSource, WriteReport};
 use serde::Deserialize;
 use tonic::Status;
 
@@ -18,11 +17,16 @@ use super::batch::{BatchColumns, Refused};
 use super::columns::ColumnError;
 use super::decode_tables::{self, MetadataLayout};
 use super::ipc::{IpcDecoder, Message};
-use super::reply::{Ack, write_status};
+use super::reply::Ack;
 use super::schema::{Layout, RowKind, SchemaError};
 use super::table::Table;
 use super::{decode_long, decode_series, decode_wide};
 use crate::core::Core;
+use crate::grpc::write_status;
+use crate::rejections::RejectedPoints;
+
+/// The protocol in the words of the metrics.
+const PROTOCOL: &str = "flight";
 
 /// How the batches of a stream are read, once its schema is known.
 #[derive(Debug)]
@@ -130,6 +134,7 @@ fn submit(
     count(core, tenant, &report, &columns.refused);
     let metadata_count = columns.metadata.len().saturating_sub(report.refused_metadata_count);
     let refused = columns.refused_rows(&report);
+    remember(core, tenant, &report, &labels, columns);
     let ack = Ack {
         request_id,
         affected_rows: report.accepted_sample_count + report.accepted_exemplar_count + metadata_count,
@@ -144,12 +149,36 @@ fn submit(
 }
 
 fn count(core: &Core, tenant: &TenantId, report: &WriteReport, refused: &Refused) {
-    core.metrics.accepted_samples("flight", report.accepted_sample_count);
+    core.metrics.accepted_samples(PROTOCOL, report.accepted_sample_count);
     if refused.sample_count > 0 {
-        core.metrics.rejected_points("flight", "invalid_sample", tenant.as_str(), refused.sample_count);
+        core.metrics.rejected_points(PROTOCOL, "invalid_sample", tenant.as_str(), refused.sample_count);
     }
     for rejection in report.rejections.iter().chain(&report.exemplar_rejections) {
         let reason = rejection.reason.label();
-        core.metrics.rejected_points("flight", reason, tenant.as_str(), rejection.sample_count);
+        core.metrics.rejected_points(PROTOCOL, reason, tenant.as_str(), rejection.sample_count);
+    }
+}
+
+/// Keeps what was refused for whoever looks for it.
+fn remember(
+    core: &Core,
+    tenant: &TenantId,
+    report: &WriteReport,
+    labels: &dyn LabelSource,
+    columns: &BatchColumns,
+) {
+    let time_ms = core.now_ms();
+    let rejections = report.rejections.iter().chain(&report.exemplar_rejections);
+    core.rejections.add_batch(tenant, (PROTOCOL, time_ms), rejections, labels);
+    if let Some(reason) = columns.refused.first_reason() {
+        let entry = RejectedPoints {
+            time_ms,
+            protocol: PROTOCOL,
+            reason: "invalid_sample",
+            metric: String::new(),
+            message: reason,
+            point_count: columns.refused.sample_count,
+        };
+        core.rejections.add(tenant, entry);
     }
 }

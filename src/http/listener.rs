@@ -1,7 +1,8 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them until the server goes down.
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them, with TLS and accounts if there are any, until the server
+//! goes down; every port uses it.
 //!
-//! Limits: connections at a time, time to send headers, streams per HTTP/2 connection. A connection that fails
-//! costs nobody else anything.
+//! Limits: connections at a time, time until the first request, time to send headers, streams, windows and headers of an
+//! HTTP/2 connection. A connection that fails costs nobody else anything. Not here: what is answered (a [`Router`]).
 
 use std::convert::Infallible;
 use std::io;
@@ -12,22 +13,37 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::from_fn_with_state;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::rt::Timer;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tower::Service;
 use tracing::{debug, warn};
 
-use crate::config::Limits;
+use super::security::{Guarded, Security, guard};
 use crate::shutdown::Shutdown;
 
 /// Most streams of one HTTP/2 connection at a time.
 const HTTP2_STREAM_COUNT_MAX: u32 = 256;
+
+/// Most bytes of headers of one HTTP/2 request.
+const HTTP2_HEADER_BYTES_MAX: u32 = 64 << 10;
+
+/// Most bytes of answers of one HTTP/2 stream that wait for a client that does not read.
+const HTTP2_SEND_BYTES_MAX: usize = 1 << 20;
+
+/// How long the client may take to answer a ping.
+const HTTP2_PING_WAIT: Duration = Duration::from_secs(20);
+
+/// Longest time of a TLS handshake.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause after the system could not accept (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,17 +52,59 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddr(pub SocketAddr);
 
+/// How a port is served.
+#[derive(Debug, Clone)]
+pub struct ListenerOptions {
+    /// Most connections at a time; more wait to be accepted.
+    pub connection_count_max: usize,
+    /// Longest time from the connection to the first request, and for the headers of any HTTP/1.1 request.
+    pub read_timeout: Duration,
+    /// TLS and accounts; `None` = everybody may connect and ask.
+    pub security: Option<Arc<Security>>,
+    /// Headers that name a tenant, first come first.
+    pub tenant_keys: &'static [&'static str],
+    /// Windows of HTTP/2; `None` = small ones, as for requests of people.
+    pub windows: Option<Http2Windows>,
+}
+
+/// How much a client may send ahead over HTTP/2.
+#[derive(Debug, Clone, Copy)]
+pub struct Http2Windows {
+    /// Most bytes of one stream that may be under way.
+    pub stream_bytes: u32,
+    /// Most bytes of one connection that may be under way.
+    pub connection_bytes: u32,
+    /// Largest frame.
+    pub frame_bytes: u32,
+}
+
 /// Serves `router` on `listener` until `shutdown`.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
-    let permits = Arc::new(Semaphore::new(limits.connection_count_max));
-    let builder = Arc::new(connection_builder(&limits));
+pub async fn serve(listener: TcpListener, router: Router, options: ListenerOptions, shutdown: Shutdown) {
+    let router = match &options.security {
+        Some(security) => {
+            let guarded = Guarded { security: Arc::clone(security), tenant_keys: options.tenant_keys };
+            router.layer(from_fn_with_state(guarded, guard))
+        }
+        None => router,
+    };
+    let permits = Arc::new(Semaphore::new(options.connection_count_max));
+    let server = Arc::new(PortServer {
+        builder: connection_builder(&options),
+        router,
+        options,
+        shutdown: shutdown.clone(),
+    });
     let mut stopping = pin!(shutdown.stopping());
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let accepted = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accepted => accepted,
             () = &mut stopping => return,
         };
+        let Ok(permit) = permit else { return };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -54,10 +112,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
                 continue;
             }
         };
-        let connection =
-            serve_connection(stream, peer, router.clone(), Arc::clone(&builder), shutdown.clone());
+        let server = Arc::clone(&server);
         shutdown.spawn(async move {
-            connection.await;
+            server.serve_stream(stream, peer).await;
             drop(permit);
         });
     }
@@ -76,45 +133,87 @@ async fn pause_after(error: &io::Error) {
     }
 }
 
-fn connection_builder(limits: &Limits) -> Builder<TokioExecutor> {
+fn connection_builder(options: &ListenerOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.read_timeout);
-    builder
-        .http2()
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(options.read_timeout);
+    let mut http2 = builder.http2();
+    http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAM_COUNT_MAX)
-        .keep_alive_interval(limits.read_timeout);
+        .max_header_list_size(HTTP2_HEADER_BYTES_MAX)
+        .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
+        .keep_alive_interval(options.read_timeout)
+        .keep_alive_timeout(HTTP2_PING_WAIT);
+    if let Some(windows) = options.windows {
+        http2
+            .initial_stream_window_size(windows.stream_bytes)
+            .initial_connection_window_size(windows.connection_bytes)
+            .max_frame_size(windows.frame_bytes);
+    }
     builder
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What all connections of a port share.
+struct PortServer {
+    builder: Builder<TokioExecutor>,
     router: Router,
-    builder: Arc<Builder<TokioExecutor>>,
+    options: ListenerOptions,
     shutdown: Shutdown,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "connection is gone before it was served");
-        return;
+}
+
+impl PortServer {
+    async fn serve_stream(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "connection is gone before it was served");
+            return;
+        }
+        let tls = self.options.security.as_ref().and_then(|security| security.tls());
+        let Some(tls) = tls else { return self.serve_connection(stream, peer).await };
+        let handshake = TlsAcceptor::from(tls).accept(stream);
+        match tokio::time::timeout(HANDSHAKE_WAIT.min(self.options.read_timeout), handshake).await {
+            Ok(Ok(stream)) => self.serve_connection(stream, peer).await,
+            Ok(Err(error)) => debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => debug!(%peer, "TLS handshake took too long"),
+        }
     }
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ClientAddr(peer));
-        let mut router = router.clone();
-        async move {
-            let response: Result<_, Infallible> = router.call(request.map(Body::new)).await;
-            response
+
+    async fn serve_connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+    ) {
+        let first_request = Arc::new(Notify::new());
+        let (has_asked, router) = (Arc::clone(&first_request), self.router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            has_asked.notify_one();
+            request.extensions_mut().insert(ClientAddr(peer));
+            let mut router = router.clone();
+            async move {
+                let response: Result<_, Infallible> = router.call(request.map(Body::new)).await;
+                response
+            }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        // A client that connects and says nothing, or very slowly, is not waited for.
+        let silence = async {
+            let asked = tokio::time::timeout(self.options.read_timeout, first_request.notified()).await;
+            match asked {
+                Ok(()) => std::future::pending::<()>().await,
+                Err(_) => {
+                    debug!(%peer, "connection ended: no request within the limit of --http-read-timeout")
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = silence => return,
+            () = self.shutdown.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            debug!(%error, "connection ended with an error");
         }
-    });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = shutdown.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        debug!(%error, "connection ended with an error");
     }
 }

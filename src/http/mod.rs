@@ -6,6 +6,7 @@ pub(crate) mod body;
 mod cors;
 pub mod listener;
 pub(crate) mod observe;
+pub mod security;
 
 pub use listener::ClientAddr;
 
@@ -24,6 +25,7 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::config::Config;
 use crate::core::Core;
+use crate::inflight::Inflight;
 use crate::otlp::Otlp;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -42,8 +44,8 @@ pub struct HttpState {
     pub config: Config,
     /// The server's own metrics.
     pub metrics: Arc<Metrics>,
-    /// One permit per KiB of write bodies in flight.
-    pub write_gate: Arc<Semaphore>,
+    /// The bytes of writes in flight, of all ports.
+    pub inflight: Arc<Inflight>,
     /// One permit per client that waits for notifications.
     pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
@@ -61,9 +63,8 @@ pub struct HttpState {
 impl HttpState {
     /// Creates the state of a server that is not ready yet.
     pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
-        let inflight_kib = config.limits.write_inflight_bytes_max.div_ceil(1024);
         Self {
-            write_gate: Arc::new(Semaphore::new(inflight_kib.min(Semaphore::MAX_PERMITS))),
+            inflight: Arc::new(Inflight::new(config.limits.write_inflight_bytes_max)),
             notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,

@@ -29,7 +29,7 @@ use crate::grpc;
 use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant.
-const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
+pub(crate) const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
 
 /// The services of all signals over one door.
 pub fn routes(otlp: &Arc<Otlp>) -> Routes {

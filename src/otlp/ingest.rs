@@ -18,6 +18,7 @@ use super::read::ReadError;
 use super::signal::Signal;
 use crate::blocking::BlockingError;
 use crate::core::Core;
+use crate::rejections::{BATCH_ENTRY_COUNT_MAX, RejectedPoints};
 use crate::wire::WireError;
 
 /// The protocol's name in counters.
@@ -101,7 +102,23 @@ pub(super) fn ingest(
     for (reason, count) in outcome.refusals() {
         core.metrics.rejected_points(PROTOCOL, reason, tenant.as_str(), count);
     }
+    remember(core, tenant, &outcome);
     Ok((outcome, commit))
+}
+
+/// Keeps the first of what was refused for whoever looks for it.
+fn remember(core: &Core, tenant: &TenantId, outcome: &Outcome) {
+    for entry in outcome.refused_entries().take(BATCH_ENTRY_COUNT_MAX) {
+        let rejected = RejectedPoints {
+            time_ms: core.now_ms(),
+            protocol: PROTOCOL,
+            reason: entry.reason,
+            metric: entry.metric.clone().unwrap_or_default(),
+            message: entry.message.clone(),
+            point_count: entry.count,
+        };
+        core.rejections.add(tenant, rejected);
+    }
 }
 
 /// The columns as the storage's argument.

@@ -9,7 +9,7 @@ use mytsdb_storage::{RejectReason, WriteReport};
 
 use super::columns::Columns;
 use super::signal::Signal;
-use super::tally::Tally;
+use super::tally::{self, Tally};
 
 /// Reasons and metrics that a message names; the counters have all reasons.
 const ENTRY_COUNT_MAX: usize = 8;
@@ -113,8 +113,12 @@ impl Outcome {
 
     /// Reasons and counts of refused points and exemplars, for the server's own metrics.
     pub(super) fn refusals(&self) -> impl Iterator<Item = (&'static str, usize)> {
-        let entries = self.refused.entries().iter().chain(self.refused_exemplars.entries());
-        entries.map(|entry| (entry.reason, entry.count))
+        self.refused_entries().map(|entry| (entry.reason, entry.count))
+    }
+
+    /// Refused points and exemplars by reason and metric.
+    pub(super) fn refused_entries(&self) -> impl Iterator<Item = &tally::Entry> {
+        self.refused.entries().iter().chain(self.refused_exemplars.entries())
     }
 
     /// What the sender is told.

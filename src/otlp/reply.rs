@@ -10,6 +10,7 @@ use tonic::Status;
 
 use super::ingest::OtlpError;
 use super::outcome::{Outcome, Verdict};
+use crate::grpc::write_status;
 
 /// The answer to a request whose accepted points are stored.
 pub(super) fn reply(outcome: &Outcome) -> Result<ExportMetricsServiceResponse, Status> {
@@ -36,13 +37,13 @@ pub(super) fn partial_success(
 
 /// The status of a request that is not stored: the client should try again if that may help.
 pub(super) fn error_status(error: &OtlpError) -> Status {
-    let message = error.to_string();
     match error {
         OtlpError::Malformed(_) | OtlpError::Unmergeable(_) | OtlpError::Wire(_) => {
-            Status::invalid_argument(message)
+            Status::invalid_argument(error.to_string())
         }
-        OtlpError::SignalOff { .. } => Status::unimplemented(message),
-        _ if error.is_retryable() => Status::unavailable(message),
-        _ => Status::internal(message),
+        OtlpError::SignalOff { .. } => Status::unimplemented(error.to_string()),
+        OtlpError::Write(error) => write_status(error),
+        _ if error.is_retryable() => Status::unavailable(error.to_string()),
+        _ => Status::internal(error.to_string()),
     }
 }

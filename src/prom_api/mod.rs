@@ -21,6 +21,7 @@ mod params;
 mod parse_query;
 mod query;
 mod query_range;
+mod rejected_points;
 mod response;
 pub mod result_json;
 mod rules;
@@ -54,6 +55,7 @@ pub fn router() -> Router<Arc<HttpState>> {
         .route("/api/v1/metadata", get(metadata::metadata))
         .merge(federate::router())
         .merge(openapi::router())
+        .merge(rejected_points::router())
         .merge(rules::router())
         .merge(status::router())
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))

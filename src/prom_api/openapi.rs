@@ -70,6 +70,7 @@ const ENDPOINTS: &[Endpoint] = &[
     ("/api/v1/status/active_queries", GET, "Queries that wait and run", NONE, Json),
     ("/api/v1/status/active_queries/{id}", &["delete"], "Cancels a query", NONE, Empty),
     ("/api/v1/status/active_queries/{id}/cancel", POST, "Cancels a query", NONE, Empty),
+    ("/api/v1/status/rejected_points", GET, "The last points of the tenant that were refused", &["limit"], Json),
     ("/api/v1/read", POST, "Prometheus remote read: SAMPLES or STREAMED_XOR_CHUNKS", NONE, PROTOBUF),
     ("/api/v1/write", POST, "Prometheus remote write", NONE, Empty),
     ("/api/v1/otlp/v1/metrics", POST, "OTLP metrics: protobuf or JSON", NONE, PROTOBUF),
@@ -92,7 +93,7 @@ const ENDPOINTS: &[Endpoint] = &[
     ("/health", GET, "Whether the server runs", NONE, TEXT),
     ("/-/healthy", GET, "Whether the server runs", NONE, TEXT),
     ("/-/ready", GET, "Whether the server is ready", NONE, TEXT),
-    ("/-/reload", POST_PUT, "Opens the query log again and reads the section otlp of the configuration file", NONE, TEXT),
+    ("/-/reload", POST_PUT, "Opens the query log and reads the files and the section otlp again", NONE, TEXT),
     ("/-/quit", POST_PUT, "Ends the server", NONE, TEXT),
     ("/", GET, "The name of the server", NONE, TEXT),
 ];

@@ -13,15 +13,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Commit, LabelSource, WriteError, WriteReport};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::columns::Columns;
+use super::refusals::Refusals;
 use super::reply::{Outcome, Refusal};
 use super::snappy::decompress;
 use super::{write_v1, write_v2};
 use crate::core::Core;
 use crate::http::HttpState;
 use crate::http::body::{self, BodyError, BodyLimits};
+use crate::inflight::Reservation;
+use crate::rejections::{BATCH_ENTRY_COUNT_MAX, RejectedPoints};
 use crate::tenant::tenant_of;
 
 const PROTOCOL: &str = "remote_write";
@@ -97,7 +100,7 @@ async fn write(state: &HttpState, core: &Arc<Core>, request: Request) -> Result<
         bytes_max: state.config.limits.write_bytes_max,
         has_type_and_unit: state.config.query.features.type_and_unit_labels,
     };
-    let _inflight = reserve(state, request.headers())?;
+    let _inflight = reserve(state, core, &tenant, request.headers())?;
     let body = receive_body(state, request.into_body()).await?;
     let (outcome, commit) = if body.len() <= INLINE_BYTES_MAX {
         store(core, &tenant, &body, format)?
@@ -150,7 +153,12 @@ fn message_named(content_type: &str) -> Option<Message> {
 }
 
 /// Takes room for the body; a body of unknown length takes as much as it may have.
-fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Refusal> {
+fn reserve(
+    state: &HttpState,
+    core: &Core,
+    tenant: &TenantId,
+    headers: &HeaderMap,
+) -> Result<Reservation, Refusal> {
     let limits = &state.config.limits;
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -160,10 +168,10 @@ fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermi
         let (limit, flag) = (limits.write_bytes_max, BYTES_FLAG);
         return Err(BodyError::TooLarge { limit, flag }.into());
     }
-    let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(u32::MAX);
-    Arc::clone(&state.write_gate)
-        .try_acquire_many_owned(kib)
-        .map_err(|_| Refusal::Busy { limit: limits.write_inflight_bytes_max })
+    let tenant_bytes_max = core.storage.limits(tenant).inflight_bytes_max;
+    let mut reservation = state.inflight.begin(tenant.clone(), tenant_bytes_max);
+    reservation.grow(declared)?;
+    Ok(reservation)
 }
 
 async fn receive_body(state: &HttpState, body: Body) -> Result<Bytes, Refusal> {
@@ -215,7 +223,35 @@ fn submit(
     columns: &Columns,
     labels: &dyn LabelSource,
 ) -> Result<(WriteReport, Commit), WriteError> {
-    core.storage.submit(tenant, &columns.batch(labels), core.now_ms())
+    let now_ms = core.now_ms();
+    let (report, commit) = core.storage.submit(tenant, &columns.batch(labels), now_ms)?;
+    let rejections = report.rejections.iter().chain(&report.exemplar_rejections);
+    core.rejections.add_batch(tenant, (PROTOCOL, now_ms), rejections, labels);
+    remember(core, tenant, now_ms, &columns.refusals);
+    Ok((report, commit))
+}
+
+/// Keeps the first of what the storage never saw for whoever looks for it.
+fn remember(core: &Core, tenant: &TenantId, time_ms: i64, refusals: &Refusals) {
+    let series = refusals.series.iter().map(|series| {
+        (series.error.label(), series.column_index, series.sample_count, series.error.to_string())
+    });
+    let histograms = refusals
+        .histograms
+        .iter()
+        .map(|(request_index, error)| ("invalid_histogram", *request_index, 1, error.to_string()));
+    for (reason, index, point_count, why) in series.chain(histograms).take(BATCH_ENTRY_COUNT_MAX) {
+        let entry = RejectedPoints {
+            time_ms,
+            protocol: PROTOCOL,
+            reason,
+            // Nobody has looked at its labels.
+            metric: String::new(),
+            message: format!("series near position {index} of the request: {why}"),
+            point_count,
+        };
+        core.rejections.add(tenant, entry);
+    }
 }
 
 fn count(state: &HttpState, tenant: &TenantId, outcome: &Outcome) {

@@ -1,8 +1,8 @@
 //! Every answer of remote write, and the only place that chooses its status codes.
 //!
 //! `204` everything stored · `400` nothing of the refused part should be sent again (the rest is stored) · `413`
-//! too large · `415` another format · `429` new series above the tenant's limit (the rest is stored) · `503` send
-//! again later. What was stored is in the headers of every answer.
+//! too large · `415` another format · `429` new series above the tenant's limit (the rest is stored), or, with
+//! `Retry-After`, samples above its rate (nothing is stored) · `503` send again later. What was stored is in the headers of every answer.
 //! Exemplars and metadata that are refused fail a request of 2.0, as its specification wants, but not one of 1.0, as in
 //! Prometheus: senders of 1.0 would count good samples as lost.
 //! Source: <https://prometheus.io/docs/specs/prw/remote_write_spec/>, …`/remote_write_spec_2_0/`.
@@ -20,6 +20,7 @@ use super::refusals::{Counted, DecodeError, Refusals};
 use super::snappy::SnappyError;
 use crate::blocking::BlockingError;
 use crate::http::body::BodyError;
+use crate::inflight::InflightFull;
 
 /// How long senders should wait before they come back, in seconds.
 const RETRY_AFTER_S: u64 = 5;
@@ -43,8 +44,8 @@ pub(super) enum Refusal {
     Snappy(#[from] SnappyError),
     #[error("body is no remote write request: {0}")]
     Decode(#[from] DecodeError),
-    #[error("more than {limit} bytes of writes are in flight, the limit of --write-max-inflight-bytes")]
-    Busy { limit: usize },
+    #[error(transparent)]
+    Busy(#[from] InflightFull),
     #[error(transparent)]
     Blocking(#[from] BlockingError),
     #[error(transparent)]
@@ -69,13 +70,14 @@ impl Refusal {
             Self::Decode(DecodeError::TooMany { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Decode(DecodeError::FirstSymbol { .. }) => (StatusCode::BAD_REQUEST, "symbols"),
             Self::Decode(_) => (StatusCode::BAD_REQUEST, "protobuf"),
-            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Blocking(BlockingError::Closed) | Self::Closed => {
                 (StatusCode::SERVICE_UNAVAILABLE, "closed")
             }
             Self::Write(WriteError::ReadOnly { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "read_only"),
             Self::Write(WriteError::DiskFull { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "disk_full"),
             Self::Write(WriteError::HeadFull { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "head_full"),
+            Self::Write(WriteError::RateLimited { .. }) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit"),
             Self::Write(error) if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Write(_) | Self::Blocking(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -85,14 +87,24 @@ impl Refusal {
     pub(super) fn label(&self) -> &'static str {
         self.code().1
     }
+
+    /// How long the sender should wait before it comes back, in seconds; `None` if it should not.
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Write(error) if error.retry_after_ms().is_some() => {
+                error.retry_after_ms().map(|retry_after_ms| retry_after_ms.div_ceil(1000).max(1))
+            }
+            _ => (self.code().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_S),
+        }
+    }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, _) = self.code();
         let mut headers = written_headers(&WriteReport::default());
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         (status, headers, format!("{self}\n")).into_response()
     }

@@ -3,6 +3,7 @@
 //! Input: what a protocol reader at the rim found, as borrowed columns. Output of a write: a [`WriteReport`].
 //! Not here: decoding of protocols, resolving of series (see `head`).
 
+use crate::limits::LongLabelCounts;
 use crate::model::{Exemplar, Histogram, LabelSet, MetricMetadata, StartRun};
 
 /// Gives the labels of a batch's series when the head meets a key for the first time.
@@ -204,6 +205,8 @@ pub struct WriteReport {
     pub rejections: Vec<Rejection>,
     /// Facts about metrics for which there is no room.
     pub refused_metadata_count: usize,
+    /// Labels of new series that were too long and so cut or left out, as the tenant's limits say.
+    pub long_labels: LongLabelCounts,
     /// Exemplars refused: `sample_count` counts exemplars.
     pub exemplar_rejections: Vec<Rejection>,
 }

@@ -42,6 +42,6 @@ pub use engine::{
     Commit, CompactError, CompactScope, DeleteError, DeleteReport, MaintainError, OpenError, SnapshotError,
     SnapshotInfo, Storage, StorageOptions, StorageStats, WalSync, WriteError,
 };
-pub use limits::{TenantLimits, TenantLimitsByTenant};
+pub use limits::{LongLabelCounts, LongLabels, RateLimit, TenantLimits, TenantLimitsByTenant};
 pub use snapshot::{BlockInfo, Cardinality, Snapshot};
 pub use wal::{ReplayProgress, ReplayState};

@@ -12,6 +12,7 @@ mod flight_export;
 mod flight_sql;
 mod grpc_server;
 mod lifecycle;
+mod limits;
 mod openapi;
 mod otlp;
 mod otlp_events;

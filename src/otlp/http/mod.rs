@@ -17,7 +17,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::post;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::inflate::ContentEncoding;
@@ -28,6 +27,7 @@ use super::outcome::Outcome;
 use super::signal::Signal;
 use crate::http::body::{self, BodyError, BodyLimits};
 use crate::http::{HttpState, observe};
+use crate::inflight::Reservation;
 use crate::tenant::tenant_of;
 
 const PROTOCOL: &str = "otlp_http";
@@ -105,8 +105,10 @@ async fn take(
         wait: state.config.limits.read_timeout,
     };
     check_declared(request.headers(), limits)?;
-    let mut room = Room::new(state);
-    let body = body::receive(request.into_body(), limits, |bytes| room.grow(bytes)).await?;
+    let core = state.ready_core().map_err(|_not_ready| Refusal::NotReady)?;
+    let mut room = state.inflight.begin(tenant.clone(), core.storage.limits(&tenant).inflight_bytes_max);
+    let grow = |bytes| room.grow(bytes).map_err(Refusal::from);
+    let body = body::receive(request.into_body(), limits, grow).await?;
     let (body, _room) =
         decode(otlp, body, room, (content_encoding, encoding), signal, limits.bytes_max).await?;
     Ok(Arc::clone(otlp).export(signal, tenant, body).await?)
@@ -128,18 +130,20 @@ fn check_declared(headers: &HeaderMap, limits: BodyLimits) -> Result<(), BodyErr
 async fn decode(
     otlp: &Arc<Otlp>,
     body: Bytes,
-    mut room: Room,
+    mut room: Reservation,
     (content_encoding, encoding): (ContentEncoding, Encoding),
     signal: Signal,
     limit: usize,
-) -> Result<(Bytes, Room), Refusal> {
+) -> Result<(Bytes, Reservation), Refusal> {
     if content_encoding == ContentEncoding::Identity && encoding == Encoding::Protobuf {
         return Ok((body, room));
     }
     let work = move || {
         let body = match content_encoding {
             ContentEncoding::Identity => body,
-            packed => Bytes::from(packed.inflate(&body, limit, |bytes| room.grow(bytes))?),
+            packed => {
+                Bytes::from(packed.inflate(&body, limit, |bytes| room.grow(bytes).map_err(Refusal::from))?)
+            }
         };
         let body = match encoding {
             Encoding::Protobuf => body,
@@ -156,36 +160,4 @@ async fn decode(
         Ok::<_, Refusal>((body, room))
     };
     otlp.run_blocking(work).await?
-}
-
-/// The bytes that a request has in flight; dropping it gives them back.
-struct Room {
-    gate: Arc<Semaphore>,
-    limit: usize,
-    taken: Option<OwnedSemaphorePermit>,
-    /// Bytes of the last KiB taken that are not used yet.
-    spare_bytes: usize,
-}
-
-impl Room {
-    fn new(state: &HttpState) -> Self {
-        let limit = state.config.limits.write_inflight_bytes_max;
-        Self { gate: Arc::clone(&state.write_gate), limit, taken: None, spare_bytes: 0 }
-    }
-
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let missing = bytes.saturating_sub(self.spare_bytes);
-        let kib = missing.div_ceil(1024);
-        if kib > 0 {
-            let busy = || Refusal::Busy { limit: self.limit };
-            let count = u32::try_from(kib).map_err(|_| busy())?;
-            let permit = Arc::clone(&self.gate).try_acquire_many_owned(count).map_err(|_| busy())?;
-            match &mut self.taken {
-                Some(taken) => taken.merge(permit),
-                None => self.taken = Some(permit),
-            }
-        }
-        self.spare_bytes = self.spare_bytes + kib * 1024 - bytes;
-        Ok(())
-    }
 }

@@ -8,6 +8,7 @@
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use mytsdb_storage::WriteError;
 use mytsdb_storage::model::TenantIdError;
 use prost::Message as _;
 use serde_json::json;
@@ -15,6 +16,7 @@ use tonic::Code;
 
 use super::inflate::{self, InflateError};
 use crate::http::body::BodyError;
+use crate::inflight::InflightFull;
 use crate::otlp::ingest::OtlpError;
 use crate::otlp::json::JsonError;
 use crate::otlp::outcome::{Outcome, Verdict};
@@ -68,8 +70,8 @@ pub(super) enum Refusal {
     Body(#[from] BodyError),
     #[error(transparent)]
     Inflate(#[from] InflateError),
-    #[error("more than {limit} bytes of writes are in flight, the limit of --write-max-inflight-bytes")]
-    Busy { limit: usize },
+    #[error(transparent)]
+    Busy(#[from] InflightFull),
     #[error(transparent)]
     Json(#[from] JsonError),
     #[error(transparent)]
@@ -98,7 +100,7 @@ impl Refusal {
             }
             Self::Body(BodyError::Broken { .. }) => (StatusCode::BAD_REQUEST, Code::InvalidArgument, "body"),
             Self::Inflate(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument, "compression"),
-            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "busy"),
+            Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "busy"),
             Self::Json(JsonError::Malformed(_)) => (StatusCode::BAD_REQUEST, Code::InvalidArgument, "json"),
             Self::Otlp(error) => otlp_code(error),
         }
@@ -109,13 +111,22 @@ impl Refusal {
         self.code().2
     }
 
+    /// How long the client should wait before it comes back, in seconds.
+    fn retry_after_s(&self) -> u64 {
+        match self {
+            Self::Otlp(OtlpError::Write(error)) => error.retry_after_ms(),
+            _ => None,
+        }
+        .map_or(RETRY_AFTER_S, |retry_after_ms| retry_after_ms.div_ceil(1000).max(1))
+    }
+
     /// The answer.
     pub(super) fn respond(&self, encoding: Encoding) -> Response {
         let (status, code, _) = self.code();
         let mut response = status_response(encoding, status, code, &self.to_string());
         let headers = response.headers_mut();
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s()));
         }
         if let Self::ContentEncoding(_) = self {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(inflate::ALLOWED));
@@ -132,6 +143,9 @@ fn otlp_code(error: &OtlpError) -> (StatusCode, Code, &'static str) {
     match error {
         OtlpError::Malformed(_) | OtlpError::Unmergeable(_) | OtlpError::Wire(_) => {
             (StatusCode::BAD_REQUEST, Code::InvalidArgument, "protobuf")
+        }
+        OtlpError::Write(WriteError::RateLimited { .. }) => {
+            (StatusCode::TOO_MANY_REQUESTS, Code::Unavailable, "rate_limit")
         }
         OtlpError::SignalOff { .. } => (StatusCode::NOT_FOUND, Code::Unimplemented, "signal_off"),
         _ if error.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "unavailable"),

@@ -19,6 +19,7 @@ mod open;
 mod options;
 mod plan;
 mod plan_sparse;
+mod rate;
 mod retention;
 mod snapshot;
 mod tenant;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -44,7 +46,7 @@ use crate::damage::{DamageList, DamagedFile};
 use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
 use crate::fs::space::{DiskFull, DiskWatch};
-use crate::limits::TenantLimits;
+use crate::limits::{LimitsBook, LongLabelCounts, TenantLimits, TenantLimitsByTenant};
 use crate::model::TenantId;
 use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
@@ -84,6 +86,18 @@ pub enum WriteError {
         /// Bytes above which writes are refused.
         limit_bytes: usize,
     },
+    /// The tenant writes faster than it may; nothing of the batch was taken.
+    #[error(
+        "too many samples: {given} more are above the limit of {samples_per_second} samples a second, try again in {retry_after_ms} ms"
+    )]
+    RateLimited {
+        /// Samples of the batch.
+        given: usize,
+        /// The tenant's limit.
+        samples_per_second: u64,
+        /// When there is room for the batch.
+        retry_after_ms: u64,
+    },
 }
 
 impl WriteError {
@@ -91,7 +105,18 @@ impl WriteError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Shape(_) => false,
-            Self::ReadOnly { .. } | Self::DiskFull { .. } | Self::HeadFull { .. } => true,
+            Self::ReadOnly { .. }
+            | Self::DiskFull { .. }
+            | Self::HeadFull { .. }
+            | Self::RateLimited { .. } => true,
+        }
+    }
+
+    /// When the same write is worth another try, in milliseconds, if that is known.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after_ms, .. } => Some(*retry_after_ms),
+            _ => None,
         }
     }
 }
@@ -184,6 +209,8 @@ pub struct StorageStats {
     pub blocks_dropped_by_age: u64,
     /// Blocks dropped since the start because there were too many bytes.
     pub blocks_dropped_by_size: u64,
+    /// Labels of new series that were cut or left out since the start because they were too long.
+    pub long_labels: LongLabelCounts,
 }
 
 /// The storage engine of one data directory.
@@ -191,6 +218,8 @@ pub struct StorageStats {
 pub struct Storage {
     fs: Arc<dyn FileSystem>,
     options: StorageOptions,
+    /// What each tenant may do; a tenant with data has its own copy.
+    limits: ArcSwap<LimitsBook>,
     key_seed: u64,
     /// Read by every write, written by a freeze; the number of the WAL's epoch.
     epoch: RwLock<u32>,
@@ -259,17 +288,20 @@ impl Storage {
         }
         self.check_head_bytes()?;
         let tenant = self.tenant(tenant);
+        let limits = tenant.limits();
+        tenant.check_rate(&limits, batch.values.len() + batch.histograms.len(), now_ms)?;
         let epoch = self.epoch.read();
         let active = tenant.active();
-        let resolution = active.table().resolve(batch, tenant.limits(), |series| {
-            tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ())
-        })?;
-        let mut report = WriteReport::default();
+        let resolution = active
+            .table()
+            .resolve(batch, &limits, |series| tenant.log_series(&self.wal, *epoch, series).map(|_lsn| ()))?;
+        self.counters.long_labels(resolution.long_labels);
+        let mut report = WriteReport { long_labels: resolution.long_labels, ..WriteReport::default() };
         for (series_index, reason) in resolution.rejected {
             let sample_count = plan::run_range(batch, series_index).len();
             report.rejections.push(Rejection { series_index, sample_count, reason });
         }
-        let window = self.window(tenant.limits(), now_ms);
+        let window = self.window(&limits, now_ms);
         let mut plan = WritePlan::new(batch, &resolution.series_refs, window, &mut report);
         plan.add_sparse(batch, &resolution.series_refs, window, &mut report);
         let (mut lsn, refused_metadata_count) = tenant.log_metadata(&self.wal, *epoch, batch.metadata)?;
@@ -320,6 +352,10 @@ impl Storage {
             compaction_output_bytes: self.counters.compaction_output_bytes.load(Ordering::Relaxed),
             blocks_dropped_by_age: self.counters.blocks_dropped_by_age.load(Ordering::Relaxed),
             blocks_dropped_by_size: self.counters.blocks_dropped_by_size.load(Ordering::Relaxed),
+            long_labels: LongLabelCounts {
+                truncated: self.counters.labels_truncated.load(Ordering::Relaxed),
+                dropped: self.counters.labels_dropped.load(Ordering::Relaxed),
+            },
             ..StorageStats::default()
         };
         for tenant in self.all_tenants() {
@@ -341,8 +377,19 @@ impl Storage {
     }
 
     /// Returns what `tenant` may do, whether it has data or not.
-    pub fn limits(&self, tenant: &TenantId) -> &TenantLimits {
-        self.options.limits_of(tenant)
+    pub fn limits(&self, tenant: &TenantId) -> Arc<TenantLimits> {
+        self.limits.load().of(tenant)
+    }
+
+    /// Puts other limits in the place of all there are; writes that begin afterwards obey them.
+    pub fn set_limits(&self, defaults: TenantLimits, by_tenant: TenantLimitsByTenant) {
+        let book = Arc::new(LimitsBook::new(defaults, by_tenant));
+        // Under the lock, so that no tenant is made from the old book afterwards.
+        let tenants = self.tenants.write();
+        for (id, tenant) in tenants.iter() {
+            tenant.set_limits(book.of(id));
+        }
+        self.limits.store(book);
     }
 
     /// Returns the names of all tenants with data, sorted.
@@ -369,9 +416,8 @@ impl Storage {
         }
         let mut tenants = self.tenants.write();
         let number = tenants.len() as u32;
-        let limits = self.options.limits_of(id);
-        let create =
-            || Arc::new(Tenant::new(id.clone(), number, limits.clone(), Arc::clone(&self.head_meter)));
+        let limits = self.limits.load().of(id);
+        let create = || Arc::new(Tenant::new(id.clone(), number, limits, Arc::clone(&self.head_meter)));
         Arc::clone(tenants.entry(id.clone()).or_insert_with(create))
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rayon::prelude::*;
@@ -27,6 +28,7 @@ use crate::fs::disk::Disk;
 use crate::fs::lock::LockError;
 use crate::fs::space::DiskWatch;
 use crate::head::{HeadReplay, ReplayedTenant};
+use crate::limits::LimitsBook;
 use crate::model::TenantId;
 use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, list_aside, replay};
 
@@ -136,7 +138,8 @@ impl Storage {
         }
         let disk = Arc::new(DiskWatch::new(&fs, data_dir, options.disk_reserve_bytes));
         disk.check();
-        let tenants = restore_tenants(&options, &mut blocks, head);
+        let limits = LimitsBook::new(options.limits.clone(), options.tenant_limits.clone());
+        let tenants = restore_tenants(&limits, &mut blocks, head);
         let wal_options = WalOptions {
             sync: options.wal_sync,
             segment_bytes_max: options.wal_segment_bytes_max,
@@ -153,6 +156,7 @@ impl Storage {
         );
         let storage = Self {
             fs,
+            limits: ArcSwap::from_pointee(limits),
             key_seed: random_seed(),
             epoch: RwLock::new(1),
             wal: Arc::new(wal),
@@ -206,7 +210,7 @@ fn random_seed() -> u64 {
 }
 
 fn restore_tenants(
-    options: &StorageOptions,
+    limits: &LimitsBook,
     blocks: &mut HashMap<TenantId, Vec<BlockView>>,
     head: HeadReplay,
 ) -> HashMap<TenantId, Arc<Tenant>> {
@@ -219,8 +223,7 @@ fn restore_tenants(
     for (number, name) in names.into_iter().enumerate() {
         let head = replayed.remove(&name).unwrap_or_else(|| ReplayedTenant::new(Arc::clone(&meter)));
         let blocks = blocks.remove(&name).unwrap_or_default();
-        let limits = options.limits_of(&name).clone();
-        let tenant = Tenant::restored(name.clone(), number as u32, limits, head, blocks);
+        let tenant = Tenant::restored(name.clone(), number as u32, limits.of(&name), head, blocks);
         tenants.insert(name, Arc::new(tenant));
     }
     tenants

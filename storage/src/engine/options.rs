@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{TenantLimits, TenantLimitsByTenant};
-use crate::model::TenantId;
 use crate::wal::ReplayProgress;
 
 /// When an acknowledged write is on disk.
@@ -66,10 +65,5 @@ impl StorageOptions {
             retention_bytes: None,
             compaction_bytes_per_second: 0,
         }
-    }
-
-    /// The limits of `tenant`.
-    pub fn limits_of(&self, tenant: &TenantId) -> &TenantLimits {
-        self.tenant_limits.get(tenant).unwrap_or(&self.limits)
     }
 }

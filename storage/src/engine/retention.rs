@@ -26,7 +26,8 @@ impl Storage {
         // The lock from here on: nobody else takes blocks away, a flush adds some that are the newest.
         let mut maintenance = self.maintenance.lock();
         for tenant in self.all_tenants() {
-            let oldest_ms = self.oldest_kept_ms(tenant.limits(), now_ms);
+            let limits = tenant.limits();
+            let oldest_ms = self.oldest_kept_ms(&limits, now_ms);
             let (old, rest): (Vec<Owned>, Vec<Owned>) = tenant
                 .snapshot()
                 .blocks
@@ -34,7 +35,7 @@ impl Storage {
                 .map(|block| (Arc::clone(&tenant), block.clone()))
                 .partition(|(_, block)| block.meta().max_ms < oldest_ms);
             by_age.extend(old);
-            let (large, rest) = split_by_bytes(rest, tenant.limits().retention_bytes);
+            let (large, rest) = split_by_bytes(rest, limits.retention_bytes);
             by_size.extend(large);
             kept.extend(rest);
         }

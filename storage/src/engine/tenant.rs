@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 
-use super::metadata;
+use super::rate::RateBucket;
+use super::{WriteError, metadata};
 use crate::block::view::BlockView;
 use crate::head::{Collector, Generation, ReplayedTenant, SeriesTable};
 use crate::limits::TenantLimits;
@@ -30,7 +32,8 @@ pub(super) struct Tenant {
     pub(super) id: TenantId,
     /// The tenant's number in the WAL of this process.
     pub(super) number: u32,
-    limits: TenantLimits,
+    limits: ArcSwap<TenantLimits>,
+    rate: Mutex<RateBucket>,
     /// WAL epoch that names the tenant.
     named_epoch: AtomicU32,
     state: RwLock<TenantState>,
@@ -44,7 +47,7 @@ pub(super) struct Tenant {
 
 impl Tenant {
     /// Creates a tenant without data.
-    pub(super) fn new(id: TenantId, number: u32, limits: TenantLimits, meter: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(id: TenantId, number: u32, limits: Arc<TenantLimits>, meter: Arc<AtomicUsize>) -> Self {
         Self::restored(id, number, limits, ReplayedTenant::new(meter), Vec::new())
     }
 
@@ -52,7 +55,7 @@ impl Tenant {
     pub(super) fn restored(
         id: TenantId,
         number: u32,
-        limits: TenantLimits,
+        limits: Arc<TenantLimits>,
         head: ReplayedTenant,
         mut blocks: Vec<BlockView>,
     ) -> Self {
@@ -60,7 +63,8 @@ impl Tenant {
         let tenant = Self {
             id,
             number,
-            limits,
+            limits: ArcSwap::new(limits),
+            rate: Mutex::default(),
             named_epoch: AtomicU32::new(0),
             state: RwLock::new(TenantState { active: head.generation, frozen: None, blocks: blocks.into() }),
             collector: Mutex::default(),
@@ -72,8 +76,28 @@ impl Tenant {
     }
 
     /// What the tenant may do.
-    pub(super) fn limits(&self) -> &TenantLimits {
-        &self.limits
+    pub(super) fn limits(&self) -> Guard<Arc<TenantLimits>> {
+        self.limits.load()
+    }
+
+    /// Changes what the tenant may do.
+    pub(super) fn set_limits(&self, limits: Arc<TenantLimits>) {
+        self.limits.store(limits);
+    }
+
+    /// Takes `sample_count` samples out of what the tenant may write now.
+    pub(super) fn check_rate(
+        &self,
+        limits: &TenantLimits,
+        sample_count: usize,
+        now_ms: i64,
+    ) -> Result<(), WriteError> {
+        let Some(limit) = limits.rate else { return Ok(()) };
+        self.rate.lock().take(limit, sample_count, now_ms).map_err(|retry_after_ms| WriteError::RateLimited {
+            given: sample_count,
+            samples_per_second: limit.samples_per_second,
+            retry_after_ms,
+        })
     }
 
     /// The view of a tenant that does not exist.

@@ -13,7 +13,7 @@ use super::SHARD_COUNT;
 use super::keys::KeyMap;
 use crate::batch::{RejectReason, WriteBatch};
 use crate::index::memory::MemoryIndex;
-use crate::limits::TenantLimits;
+use crate::limits::{LongLabelCounts, TenantLimits};
 use crate::model::{LabelSet, Matcher};
 
 /// Series copied at a time into a table without the dead ones.
@@ -56,6 +56,8 @@ pub(crate) struct Resolution {
     pub(crate) series_refs: Vec<u32>,
     /// Series that were refused, by index.
     pub(crate) rejected: Vec<(usize, RejectReason)>,
+    /// Labels of new series that were cut or left out.
+    pub(crate) long_labels: LongLabelCounts,
 }
 
 impl Resolution {
@@ -106,7 +108,7 @@ impl SeriesTable {
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
     ) -> Result<Resolution, E> {
         let mut resolution =
-            Resolution { series_refs: Vec::with_capacity(batch.keys.len()), rejected: Vec::new() };
+            Resolution { series_refs: Vec::with_capacity(batch.keys.len()), ..Resolution::default() };
         // Misses carry the reference if only the epoch was old.
         let mut misses: Vec<(usize, Option<u32>)> = Vec::new();
         {
@@ -145,7 +147,10 @@ impl SeriesTable {
             match known_ref {
                 Some(series_ref) => parsed.push((*series_index, Miss::Known(*series_ref))),
                 None => match labels_of(batch, *series_index, limits) {
-                    Ok(labels) => parsed.push((*series_index, Miss::Labels(labels))),
+                    Ok((labels, long_labels)) => {
+                        resolution.long_labels.add(long_labels);
+                        parsed.push((*series_index, Miss::Labels(labels)));
+                    }
                     Err(reason) => resolution.rejected.push((*series_index, reason)),
                 },
             }
@@ -287,13 +292,12 @@ fn labels_of(
     batch: &WriteBatch<'_>,
     series_index: usize,
     limits: &TenantLimits,
-) -> Result<LabelSet, RejectReason> {
+) -> Result<(LabelSet, LongLabelCounts), RejectReason> {
     let labels = batch.labels.labels(series_index).map_err(RejectReason::InvalidLabels)?;
     if labels.is_empty() {
         return Err(RejectReason::InvalidLabels("a series needs at least one label".to_owned()));
     }
-    limits.check_labels(&labels)?;
-    Ok(labels)
+    limits.admit_labels(labels)
 }
 
 fn find_or_insert(

@@ -1,7 +1,9 @@
 //! What a tenant may do, and what becomes of series that nobody writes to any more.
 
-use mytsdb_storage::model::{TenantId, TimeRange};
-use mytsdb_storage::{RejectReason, Storage, StorageOptions, TenantLimits};
+use mytsdb_storage::model::{LabelSet, TenantId, TimeRange};
+use mytsdb_storage::{
+    RateLimit, RejectReason, Storage, StorageOptions, TenantLimits, WriteBatch, WriteError,
+};
 
 use crate::fixture::{Fixture, NOW_MS};
 
@@ -30,6 +32,49 @@ fn new_series_above_the_limit_are_refused_and_known_ones_go_on() {
     assert_eq!(report.rejected_sample_count(), 0);
     let ids: Vec<u32> = fixture.read_as(&small, &[], ALL).iter().map(|(id, _)| *id).collect();
     assert_eq!(ids, [1, 2]);
+}
+
+#[test]
+fn limits_that_change_hold_for_the_next_write_of_every_tenant() {
+    let fixture = Fixture::new();
+    let small = TenantId::new("small").unwrap();
+    fixture.write_as(&small, &[(1, vec![(NOW_MS, 1.0)])]);
+    let two = TenantLimits { active_series_max: 1, ..TenantLimits::default() };
+    fixture.storage().set_limits(TenantLimits::default(), [(small.clone(), two)].into_iter().collect());
+    assert_eq!(fixture.storage().limits(&small).active_series_max, 1);
+    assert_eq!(fixture.write_as(&small, &[(2, vec![(NOW_MS, 1.0)])]).rejected_sample_count(), 1);
+    assert_eq!(fixture.write(&[(1, vec![(NOW_MS, 1.0)]), (2, vec![(NOW_MS, 1.0)])]).rejections, []);
+    fixture.storage().set_limits(TenantLimits::default(), Default::default());
+    assert_eq!(fixture.write_as(&small, &[(2, vec![(NOW_MS, 1.0)])]).rejections, []);
+}
+
+#[test]
+fn a_tenant_that_writes_too_fast_is_told_when_to_come_back() {
+    let fixture = Fixture::new();
+    let rate = Some(RateLimit { samples_per_second: 10, burst: 3 });
+    fixture.storage().set_limits(TenantLimits { rate, ..TenantLimits::default() }, Default::default());
+    let samples: Vec<(i64, f64)> = (0..3).map(|index| (NOW_MS + index, 1.0)).collect();
+    fixture.write(&[(1, samples)]);
+    let labels = vec![LabelSet::from_pairs([("__name__", "up")]).unwrap()];
+    let batch = WriteBatch {
+        keys: &[fixture.storage().series_key(b"up")],
+        sample_ends: &[2],
+        timestamps_ms: &[NOW_MS, NOW_MS + 1],
+        values: &[1.0, 2.0],
+        starts: &[],
+        histograms: &[],
+        exemplars: &[],
+        labels: &labels,
+        metadata: &[],
+    };
+    let error = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS).unwrap_err();
+    assert!(
+        matches!(error, WriteError::RateLimited { given: 2, samples_per_second: 10, retry_after_ms: 200 }),
+        "{error}"
+    );
+    assert!(error.is_retryable());
+    let report = fixture.storage().write(&TenantId::anonymous(), &batch, NOW_MS + 200).unwrap();
+    assert_eq!(report.accepted_sample_count, 2);
 }
 
 #[test]

@@ -68,6 +68,16 @@ impl TestServer {
         format!("http://{}", self.running.as_ref().unwrap().addrs.arrow)
     }
 
+    /// Where OTLP/gRPC listens, as clients want it.
+    pub(crate) fn otlp_endpoint(&self) -> String {
+        format!("http://{}", self.running.as_ref().unwrap().addrs.otlp_grpc)
+    }
+
+    /// The server behind the protocols.
+    pub(crate) fn core(&self) -> &std::sync::Arc<mytsdb::core::Core> {
+        self.running.as_ref().unwrap().core()
+    }
+
     /// Runs a client on the server's runtime.
     pub(crate) fn block_on<T>(&self, client: impl Future<Output = T>) -> T {
         self.runtime.block_on(client)

@@ -1,27 +1,38 @@
-//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for, and being served.
+//! What the gRPC doors (Flight, OTLP) share: which tenant a call is for, how much may be in flight, the answer to a
+//! client that should come back.
 //!
-//! Not here: the protocols themselves.
+//! Not here: the protocols themselves, connections (see `http::listener`).
 
-use std::future::Future;
+mod gate;
+mod inflate;
+mod inflated_body;
+mod retry;
 
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::middleware::from_fn_with_state;
 use mytsdb_storage::model::TenantId;
-use tokio::net::TcpListener;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::server::{Router, TcpIncoming};
-use tracing::error;
+use tonic::service::Routes;
+use tower_http::catch_panic::CatchPanicLayer;
 
-/// Serves `routes` on `listener` until `stopping`, then finishes the calls that run.
-pub(crate) async fn serve(
-    protocol: &'static str,
-    listener: TcpListener,
-    routes: Router,
-    stopping: impl Future<Output = ()>,
-) {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    if let Err(error) = routes.serve_with_incoming_shutdown(incoming, stopping).await {
-        error!(protocol, %error, "port is no longer served");
-    }
+pub(crate) use gate::{Gate, Hold};
+pub(crate) use inflated_body::InflateLimits;
+pub(crate) use retry::{busy, write_status};
+
+/// The routes of a gRPC port with the gate before them.
+pub(crate) fn router(routes: Routes, gate: Gate) -> Router {
+    routes
+        .prepare()
+        .into_axum_router()
+        .layer(from_fn_with_state(gate, gate::guard))
+        .layer(CatchPanicLayer::new())
+}
+
+/// The name of the tenant that a call is for, in the first of `keys` that it has.
+pub(crate) fn tenant_name<'h>(headers: &'h HeaderMap, keys: &[&str]) -> Option<&'h str> {
+    keys.iter().find_map(|key| headers.get(*key))?.to_str().ok()
 }
 
 /// Finds the tenant of a call in the first of `keys` that the metadata holds; absent = `anonymous`.
