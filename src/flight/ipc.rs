@@ -120,8 +120,7 @@ impl IpcDecoder {
                 if self.schema.is_some() {
                     return Err(IpcError::SchemaTwice);
                 }
-                let schema = Schema::try_from(data).map_err(|source| body("the schema", source))?;
-                let schema = Arc::new(schema);
+                let schema = Arc::new(guarded("the schema", || Schema::try_from(data))?);
                 self.has_runs = schema.fields().iter().any(|field| has_runs(field.data_type()));
                 self.schema = Some(Arc::clone(&schema));
                 Ok(Message::Schema(schema))

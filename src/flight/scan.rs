@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use mytsdb_promql::{BudgetScope, EvalError, MemoryBudget, ParseOptions, Reservation, parse_selector};
 use mytsdb_storage::Snapshot;
-use mytsdb_storage::model::{Exemplar, LabelSet, METRIC_NAME, MatchOp, Matcher, TimeRange};
+use mytsdb_storage::model::{Exemplar, LabelSet, METRIC_NAME, MatchOp, Matcher, MetricMetadata, TimeRange};
 use mytsdb_storage::read::{ReadError, SampleColumns, SeriesSet};
 use tonic::Status;
 
@@ -133,10 +133,7 @@ pub(super) fn batches(
     row_count_max: usize,
 ) -> Result<BatchRows, Status> {
     if shape == Shape::Metadata {
-        let metadata = snapshot.metadata();
-        let batches: Vec<_> =
-            metadata.chunks(row_count_max).map(|rows| metadata_batch(rows).map_err(batch_status)).collect();
-        return Ok(Box::new(batches.into_iter()));
+        return metadata_batches(snapshot, held, row_count_max);
     }
     let selectors = matchers(selection, options)?;
     if shape == Shape::Exemplars {
@@ -156,6 +153,13 @@ pub(super) fn batches(
                 let bytes = set.estimated_sample_count(series, range).saturating_mul(SAMPLE_BYTES);
                 held.series = Some(held.reserve(bytes)?);
                 set.read(series, range, &mut samples).map_err(|error| read_status(&error))?;
+                // How many buckets there are is only known now.
+                let histograms = samples.histograms.iter();
+                let histogram_bytes: usize = histograms.map(|(_, histogram)| histogram.memory_bytes()).sum();
+                if histogram_bytes > 0 {
+                    held.series = None;
+                    held.series = Some(held.reserve(bytes.saturating_add(histogram_bytes))?);
+                }
                 taken(set.labels(series), &mut samples, content)
             });
             Ok(Box::new(Batches::new(Box::new(series), columns, row_count_max)))
@@ -221,6 +225,20 @@ fn exemplar_batches(
         let rows = found.get(position..end).filter(|rows| !rows.is_empty())?;
         position = end;
         Some(held.check().and_then(|()| exemplar_batch(rows).map_err(batch_status)))
+    })))
+}
+
+fn metadata_batches(snapshot: &Snapshot, mut held: Held, row_count_max: usize) -> Result<BatchRows, Status> {
+    let metadata = snapshot.metadata();
+    let text_bytes = |metric: &MetricMetadata| metric.metric.len() + metric.unit.len() + metric.help.len();
+    let bytes = metadata.iter().map(|metric| text_bytes(metric) + size_of::<MetricMetadata>()).sum();
+    held.list = Some(held.reserve(bytes)?);
+    let mut position = 0;
+    Ok(Box::new(std::iter::from_fn(move || {
+        let end = metadata.len().min(position + row_count_max);
+        let rows = metadata.get(position..end).filter(|rows| !rows.is_empty())?;
+        position = end;
+        Some(held.check().and_then(|()| metadata_batch(rows).map_err(batch_status)))
     })))
 }
 

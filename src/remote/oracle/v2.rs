@@ -1,6 +1,6 @@
 //! The oracle of remote write 2.0.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use mytsdb_storage::LabelSource as _;
 use mytsdb_storage::model::{Exemplar, LabelSet, METRIC_NAME, MetricKind, MetricMetadata};
@@ -164,10 +164,10 @@ fn exemplar(bytes: &[u8], symbols: &[Vec<u8>]) -> Option<Exemplar> {
     Some(Exemplar { labels: labels?, value: message.value, time_ms: message.timestamp })
 }
 
-/// What a request says about its metrics, once each.
+/// What a request says about its metrics, but for what it has said just before of the same.
 #[derive(Default)]
 struct MetadataOfRequest {
-    seen: HashSet<(u32, (MetricKind, u32, u32))>,
+    seen: HashMap<u32, (MetricKind, u32, u32)>,
     list: Vec<MetricMetadata>,
     refused_count: usize,
 }
@@ -182,7 +182,8 @@ impl MetadataOfRequest {
         else {
             return;
         };
-        if !self.seen.insert((name_ref, (kind, help_ref, unit_ref))) {
+        let said = (kind, help_ref, unit_ref);
+        if self.seen.insert(name_ref, said) == Some(said) {
             return;
         }
         let Ok(name) = String::from_utf8(symbols[name_ref as usize].clone()) else { return };

@@ -74,7 +74,7 @@ impl LabelSource for RequestLabels<'_> {
 }
 
 /// The references and the metadata of a series.
-fn read_series(series: &[u8]) -> Result<(Vec<u32>, Metadata), WireError> {
+pub(super) fn read_series(series: &[u8]) -> Result<(Vec<u32>, Metadata), WireError> {
     let (mut references, mut metadata) = (Vec::new(), Metadata::default());
     let mut reader = Reader::new(series);
     while let Some(key) = reader.key()? {

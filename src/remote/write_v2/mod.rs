@@ -14,14 +14,16 @@
 //! More lenient than the specification wants senders to be: labels in any order, labels without value (there is no such
 //! label), one label set in several series, samples in any order.
 
+mod fold;
 mod labels;
 mod symbols;
 
 pub use labels::RequestLabels;
 
-use hashbrown::HashSet;
 use mytsdb_storage::model::{Exemplar, METRIC_NAME, MetricKind, MetricMetadata};
 
+use self::fold::Fold;
+use self::labels::read_series;
 use self::symbols::Symbols;
 use super::columns::{Columns, LABEL_COUNT_MAX, SeriesStart};
 use super::metadata::{family_name, metric_kind};
@@ -51,14 +53,8 @@ pub struct Request {
     spans: Vec<(usize, usize)>,
     /// Whether type and unit are labels.
     has_type_and_unit: bool,
-    /// References of the series that is being read.
-    references: Vec<u32>,
-    /// Hashes of its symbols.
-    key_bytes: Vec<u8>,
-    /// Metrics whose metadata are in the columns: name and metadata.
-    known: HashSet<(u32, Metadata)>,
-    /// The last of them.
-    last_known: Option<(u32, Metadata)>,
+    /// Per symbol: what was said last about the metric that is called so.
+    known: Vec<Metadata>,
 }
 
 impl Request {
@@ -67,9 +63,7 @@ impl Request {
         self.columns.capacity_bytes()
             + self.symbols.capacity_bytes()
             + self.spans.capacity() * size_of::<(usize, usize)>()
-            + self.key_bytes.capacity()
-            + self.references.capacity() * size_of::<u32>()
-            + self.known.capacity() * size_of::<(u32, Metadata)>()
+            + self.known.capacity() * size_of::<Metadata>()
     }
 
     /// Reads `body` (what was read before is forgotten); `key_of` is the storage's key of any bytes.
@@ -86,8 +80,6 @@ impl Request {
         self.columns.clear();
         self.symbols.clear();
         self.spans.clear();
-        self.known.clear();
-        self.last_known = None;
         self.has_type_and_unit = has_type_and_unit;
         // Symbols first: nobody promises that they come first.
         let mut reader = Reader::new(body);
@@ -101,6 +93,9 @@ impl Request {
                 _ => reader.skip(key)?,
             }
         }
+        self.known.clear();
+        self.known.resize(self.symbols.len(), Metadata::default());
+        let mut fold = Fold::new(&key_of);
         let mut reader = Reader::new(body);
         while let Some(key) = reader.key()? {
             match key.field {
@@ -108,7 +103,7 @@ impl Request {
                     key.expect(LENGTH_DELIMITED)?;
                     let series = reader.payload()?;
                     let end = reader.position();
-                    self.decode_series(body, (end - series.len(), end), &key_of)?;
+                    self.decode_series(body, (end - series.len(), end), &mut fold, &key_of)?;
                 }
                 _ => reader.skip(key)?,
             }
@@ -122,16 +117,17 @@ impl Request {
         &mut self,
         body: &[u8],
         span: (usize, usize),
+        fold: &mut Fold,
         key_of: impl Fn(&[u8]) -> u128,
     ) -> Result<(), DecodeError> {
         let start = self.columns.begin_series()?;
-        self.references.clear();
+        fold.begin();
         let mut metadata = Metadata::default();
         let mut created_ms = 0;
         let mut reader = Reader::new(&body[span.0..span.1]);
         while let Some(key) = reader.key()? {
             match key.field {
-                1 => read_references(key, &mut reader, &mut self.references)?,
+                1 => fold.read(key, &mut reader, &self.symbols)?,
                 2..=5 => {
                     key.expect(LENGTH_DELIMITED)?;
                     let payload = reader.payload()?;
@@ -152,9 +148,11 @@ impl Request {
         if created_ms != 0 {
             self.columns.set_unknown_starts(start, created_ms);
         }
-        match self.series_key(start, metadata, key_of) {
+        match self.series_key(fold, start, metadata, key_of) {
             Ok(key) => {
-                self.add_metadata(body, metadata, start)?;
+                if metadata != Metadata::default() {
+                    self.add_metadata(body, span, fold.first(), metadata, start)?;
+                }
                 self.columns.end_series(key);
                 self.spans.push(span);
             }
@@ -166,24 +164,21 @@ impl Request {
     /// The key of the series that was read, if it is one.
     #[inline]
     fn series_key(
-        &mut self,
+        &self,
+        fold: &Fold,
         start: SeriesStart,
         metadata: Metadata,
         key_of: impl Fn(&[u8]) -> u128,
     ) -> Result<u128, SeriesError> {
-        let given = self.references.len();
+        let given = fold.count();
         if given % 2 == 1 {
             return Err(SeriesError::OddLabelReferences { given });
         }
         if given > 2 * LABEL_COUNT_MAX {
             return Err(SeriesError::TooManyLabels { given: given / 2 });
         }
-        let symbol_count = self.symbols.len();
-        self.key_bytes.clear();
-        for reference in self.references.iter().copied() {
-            let hash = self.symbols.hash(reference);
-            let hash = hash.ok_or(SeriesError::LabelReference { reference, symbol_count })?;
-            self.key_bytes.extend_from_slice(&hash.to_le_bytes());
+        if let Some(reference) = fold.missing() {
+            return Err(SeriesError::LabelReference { reference, symbol_count: self.symbols.len() });
         }
         match self.columns.series_counts(start) {
             (0, 0) => return Err(SeriesError::Empty),
@@ -192,40 +187,39 @@ impl Request {
                 return Err(SeriesError::SamplesAndHistograms { sample_count, histogram_count });
             }
         }
-        if self.has_type_and_unit {
-            // One byte more than hashes have: never the bytes of other labels.
-            let unit_hash = self.symbols.hash(metadata.unit_ref).unwrap_or_default();
-            self.key_bytes.push(metadata.kind as u8);
-            self.key_bytes.extend_from_slice(&unit_hash.to_le_bytes());
-        }
-        Ok(key_of(&self.key_bytes) ^ KEY_DOMAIN)
+        let more = self.has_type_and_unit.then(|| {
+            let [low, high] = self.symbols.hash(metadata.unit_ref).unwrap_or_default();
+            let mut bytes = [metadata.kind as u8; 17];
+            bytes[1..9].copy_from_slice(&low.to_le_bytes());
+            bytes[9..].copy_from_slice(&high.to_le_bytes());
+            bytes
+        });
+        Ok(fold.key(more, key_of) ^ KEY_DOMAIN)
     }
 
-    /// Keeps what a series says about its metric, once a request.
+    /// Keeps what the series at `span` says about its metric, unless it is what was said before. `first`: its first label.
     #[inline]
     fn add_metadata(
         &mut self,
         body: &[u8],
+        span: (usize, usize),
+        first: [u32; 2],
         metadata: Metadata,
         start: SeriesStart,
     ) -> Result<(), DecodeError> {
-        if metadata == Metadata::default() {
-            return Ok(());
-        }
         // PERF: labels are sorted, so the name comes first, mostly; see bench `rim`, `decode/v2`.
-        let is_name = |pair: &&[u32]| {
-            self.symbols.text(body, pair[0]).is_some_and(|name| name == METRIC_NAME.as_bytes())
+        let is_name = |reference| self.symbols.text(body, reference) == Some(METRIC_NAME.as_bytes());
+        let name_ref = if is_name(first[0]) {
+            first[1]
+        } else {
+            let (references, _) = read_series(&body[span.0..span.1])?;
+            // A series without name will be refused for it.
+            let Some(pair) = references.chunks_exact(2).find(|pair| is_name(pair[0])) else { return Ok(()) };
+            pair[1]
         };
-        let Some(name_ref) = self.references.chunks_exact(2).find(is_name).map(|pair| pair[1]) else {
-            // The series will be refused for it.
-            return Ok(());
-        };
-        if self.last_known == Some((name_ref, metadata)) {
-            return Ok(());
-        }
-        self.last_known = Some((name_ref, metadata));
-        if !self.known.insert((name_ref, metadata)) {
-            return Ok(());
+        match self.known.get_mut(name_ref as usize) {
+            Some(known) if *known != metadata => *known = metadata,
+            _ => return Ok(()),
         }
         let name = self.symbols.text(body, name_ref).and_then(|name| std::str::from_utf8(name).ok());
         let Some(name) = name.map(str::to_owned) else {

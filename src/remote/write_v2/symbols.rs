@@ -6,34 +6,30 @@
 use super::super::columns::{SYMBOL_COUNT_MAX, check_room};
 use super::super::refusals::DecodeError;
 
-/// Where a symbol lies in the body, and its hash.
-#[derive(Debug, Clone, Copy)]
-struct Symbol {
-    start: usize,
-    length_bytes: usize,
-    hash: u128,
-}
-
 /// All symbols of a request.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Symbols {
-    list: Vec<Symbol>,
+    /// Per symbol: halves of its hash. Apart from the spans, as they are looked at most.
+    hashes: Vec<[u64; 2]>,
+    /// Per symbol: where it lies in the body.
+    spans: Vec<(usize, usize)>,
 }
 
 impl Symbols {
     /// Forgets all, keeping the memory.
     pub(super) fn clear(&mut self) {
-        self.list.clear();
+        self.hashes.clear();
+        self.spans.clear();
     }
 
     /// Bytes of memory held.
     pub(super) fn capacity_bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Symbol>()
+        self.hashes.capacity() * size_of::<[u64; 2]>() + self.spans.capacity() * size_of::<(usize, usize)>()
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.list.len()
+        self.hashes.len()
     }
 
     /// Adds the symbol that begins at `start` of the body.
@@ -42,23 +38,25 @@ impl Symbols {
     /// [`DecodeError::FirstSymbol`], [`DecodeError::TooMany`].
     #[inline]
     pub(super) fn push(&mut self, start: usize, text: &[u8], hash: u128) -> Result<(), DecodeError> {
-        if self.list.is_empty() && !text.is_empty() {
+        if self.hashes.is_empty() && !text.is_empty() {
             return Err(DecodeError::FirstSymbol { length_bytes: text.len() });
         }
-        check_room(self.list.len(), SYMBOL_COUNT_MAX, "symbols")?;
-        self.list.push(Symbol { start, length_bytes: text.len(), hash });
+        check_room(self.hashes.len(), SYMBOL_COUNT_MAX, "symbols")?;
+        self.hashes.push([hash as u64, (hash >> 64) as u64]);
+        self.spans.push((start, start + text.len()));
         Ok(())
     }
 
-    /// The hash of a symbol, if there is one.
+    /// The halves of the hash of a symbol, if there is one.
     #[inline]
-    pub(super) fn hash(&self, reference: u32) -> Option<u128> {
-        self.list.get(reference as usize).map(|symbol| symbol.hash)
+    pub(super) fn hash(&self, reference: u32) -> Option<[u64; 2]> {
+        self.hashes.get(reference as usize).copied()
     }
 
     /// The bytes of a symbol, if there is one; `body` is what was read.
+    #[inline]
     pub(super) fn text<'a>(&self, body: &'a [u8], reference: u32) -> Option<&'a [u8]> {
-        let symbol = self.list.get(reference as usize)?;
-        body.get(symbol.start..symbol.start.checked_add(symbol.length_bytes)?)
+        let (start, end) = *self.spans.get(reference as usize)?;
+        body.get(start..end)
     }
 }

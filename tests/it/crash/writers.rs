@@ -30,7 +30,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::ledger::{Acknowledgements, Ledger, Random, Sample};
 use super::process::Addresses;
-use crate::support::request;
+use crate::support::{request, request_v2};
 
 /// Most samples in a batch.
 const BATCH_SAMPLES_MAX: u64 = 150;
@@ -131,8 +131,9 @@ impl Client {
                 Ok(())
             }
             Self::Remote(addr) => {
-                let status = post(*addr, "/api/v1/write", &remote_body(ledger.writer, &samples)).await?;
-                assert_eq!(status, 204, "remote write");
+                let (media, body) = remote_body(ledger.writer, &samples, numbers.start.is_multiple_of(2));
+                let (status, text) = ask_as(*addr, "/api/v1/write", media, &body).await?;
+                assert_eq!(status, 204, "remote write: {text}");
                 Ok(())
             }
             Self::Otlp(client) => {
@@ -158,9 +159,13 @@ async fn post(addr: SocketAddr, path: &str, body: &[u8]) -> Result<u16, Broken> 
 
 /// Sends one HTTP request; returns the status and the body of the answer.
 async fn ask(addr: SocketAddr, path: &str, body: &[u8]) -> Result<(u16, String), Broken> {
+    ask_as(addr, path, "application/x-protobuf", body).await
+}
+
+async fn ask_as(addr: SocketAddr, path: &str, media: &str, body: &[u8]) -> Result<(u16, String), Broken> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-encoding: snappy\r\n\
-         content-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+         content-type: {media}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     let mut answer = Vec::new();
@@ -196,24 +201,25 @@ fn flight_batch(writer: &str, samples: &[Sample]) -> RecordBatch {
     .unwrap()
 }
 
-fn remote_body(writer: &str, samples: &[Sample]) -> Vec<u8> {
-    let label = |name: &str, value: String| request::Label { name: name.to_owned(), value };
-    let timeseries = by_series(samples)
-        .into_iter()
-        .map(|(series, samples)| request::TimeSeries {
-            labels: vec![
-                label("__name__", "crash_samples".to_owned()),
-                label("series", series.to_string()),
-                label("writer", writer.to_owned()),
-            ],
-            samples: samples
-                .iter()
-                .map(|sample| request::Sample { value: sample.value, timestamp: sample.timestamp_ms })
-                .collect(),
-            ..request::TimeSeries::default()
-        })
-        .collect();
-    request::compressed(&request::WriteRequest { timeseries, metadata: Vec::new() })
+/// A request of remote write 1.0 or 2.0, with its media type.
+fn remote_body(writer: &str, samples: &[Sample], is_v2: bool) -> (&'static str, Vec<u8>) {
+    let (mut first, mut second) = (Vec::new(), request_v2::Request::new());
+    for (series, samples) in by_series(samples) {
+        let series = series.to_string();
+        let labels = [("__name__", "crash_samples"), ("series", series.as_str()), ("writer", writer)];
+        let samples: Vec<(f64, i64)> =
+            samples.iter().map(|sample| (sample.value, sample.timestamp_ms)).collect();
+        if is_v2 {
+            second.series(&labels, &samples);
+        } else {
+            first.extend(request::write_request(&[(&labels, &samples)]).timeseries);
+        }
+    }
+    if is_v2 {
+        return (request_v2::CONTENT_TYPE.1, second.compressed());
+    }
+    let first = request::WriteRequest { timeseries: first, metadata: Vec::new() };
+    ("application/x-protobuf", request::compressed(&first))
 }
 
 fn otlp_request(writer: &str, samples: &[Sample]) -> ExportMetricsServiceRequest {
