@@ -306,7 +306,7 @@ def measure_otlp(options: argparse.Namespace, dataset: str) -> dict:
         cpu_seconds = server.cpu_seconds() - cpu_before
         peak_memory_bytes = server.peak_memory_bytes()
         # `target_info` is one series per resource beside those of the data set.
-        check_count(server, about, beside='__name__!="target_info"')
+        check_count(server, about, beside='__name__!="",__name__!="target_info"')
     finally:
         server.stop()
     shutil.rmtree(server.data)
