@@ -61,7 +61,7 @@ head:
 bench:
 	scripts/install-test-deps.sh bench
 	$(CARGO) build --release --workspace --bins
-	python3 bench/compare.py --flight --write-docs $(BENCH_FLAGS)
+	python3 bench/compare.py --flight --otlp --write-docs $(BENCH_FLAGS)
 
 bench-quick:
 	scripts/install-test-deps.sh bench

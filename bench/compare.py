@@ -60,18 +60,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tools-dir", type=Path, default=ROOT / ".tools/bin", help="prometheus, victoria-metrics")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "target/bench", help="data and results")
     parser.add_argument("--flight", action="store_true", help="also seed MyTSDB over Arrow Flight")
+    parser.add_argument("--otlp", action="store_true", help="also send each data set to MyTSDB over OTLP/gRPC")
     parser.add_argument("--write-docs", action="store_true", help="write the tables into docs/benchmarks.md")
     return parser.parse_args()
 
 
-def encode(options: argparse.Namespace, name: str) -> tuple[Path, dict]:
+def encode(options: argparse.Namespace, name: str, protocol: str = "remote-write") -> tuple[Path, dict]:
     """Encodes a data set, or takes the file of an earlier run; returns its path and what is in it."""
     containers, steps = DATASETS[name]
     if name == "A":
         steps = max(int(steps * options.scale), 20)
     else:
         containers = max(int(containers * options.scale), 4)
-    path = options.work_dir / f"{name}-{containers}-{steps}.requests"
+    suffix = "" if protocol == "remote-write" else f"-{protocol}"
+    path = options.work_dir / f"{name}-{containers}-{steps}{suffix}.requests"
     about_path = path.with_suffix(".json")
     fresh_ms = (time.time() - 12 * 3600) * 1000
     if path.exists() and about_path.exists():
@@ -79,7 +81,7 @@ def encode(options: argparse.Namespace, name: str) -> tuple[Path, dict]:
         if about["end_ms"] > fresh_ms:
             return path, about
     end_ms = int(time.time() // 3600) * 3_600_000 - 60_000
-    command = [options.bin_dir / "bench-load", "encode", "--out", path]
+    command = [options.bin_dir / "bench-load", "encode", "--protocol", protocol, "--out", path]
     command += ["--containers", str(containers), "--steps", str(steps), "--end-ms", str(end_ms)]
     about = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     about_path.write_text(json.dumps(about))
@@ -120,13 +122,13 @@ def own_seconds(server: Server) -> float:
     return server.cpu_seconds() + sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def check_count(server: Server, about: dict) -> None:
-    """Every sample sent must be there, once."""
+def check_count(server: Server, about: dict, beside: str = '__name__!=""') -> None:
+    """Every sample sent must be there, once; `beside` is a matcher of what counts."""
     span_seconds = (about["end_ms"] - about["start_ms"]) // 1000 + 1
     at = about["end_ms"] / 1000
     names = [
         series["metric"]["__name__"]
-        for series in server.query(queries.INSTANT, query='count by (__name__) ({__name__!=""})', time=at)[1]
+        for series in server.query(queries.INSTANT, query=f"count by (__name__) ({{{beside}}})", time=at)[1]
     ]
     deadline = time.monotonic() + 60
     while True:
@@ -290,6 +292,34 @@ def measure_flight(options: argparse.Namespace) -> dict:
     return {"samples": samples, "seconds": seconds, "cpu_us_per_sample": cpu_seconds * 1e6 / samples}
 
 
+def measure_otlp(options: argparse.Namespace, dataset: str) -> dict:
+    """Sends a data set to a fresh MyTSDB over OTLP/gRPC: the same samples, each a number point."""
+    requests, about = encode(options, dataset, "otlp")
+    server = make_server(options, "mytsdb", f"{dataset}-otlp")
+    assert isinstance(server, MyTsdb)
+    try:
+        server.start()
+        cpu_before = server.cpu_seconds()
+        command = [options.bin_dir / "bench-load", "send", "--protocol", "otlp", "--file", requests]
+        command += ["--server", server.otlp_address(), "--connections", str(options.connections)]
+        sent = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        cpu_seconds = server.cpu_seconds() - cpu_before
+        peak_memory_bytes = server.peak_memory_bytes()
+        # `target_info` is one series per resource beside those of the data set.
+        check_count(server, about, beside='__name__!="target_info"')
+    finally:
+        server.stop()
+    shutil.rmtree(server.data)
+    samples = about["samples"]
+    return {
+        "samples": samples,
+        "cpu_us_per_point": cpu_seconds * 1e6 / samples,
+        "points_per_second": samples / sent["seconds"],
+        "reply_ms_p99": sent["reply_seconds_p99"] * 1000,
+        "peak_memory_bytes": peak_memory_bytes,
+    }
+
+
 def machine() -> dict:
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
@@ -324,6 +354,9 @@ def main() -> int:
             results_path.write_text(json.dumps(kept, indent=1))
         if {"mytsdb", "prometheus"} <= answers.keys():
             place["agreement"] = agreement(answers, about)
+        if options.otlp:
+            place["otlp"] = measure_otlp(options, dataset)
+            results_path.write_text(json.dumps(kept, indent=1))
     if options.flight:
         kept["flight"] = measure_flight(options)
     results_path.write_text(json.dumps(kept, indent=1))

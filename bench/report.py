@@ -88,6 +88,15 @@ def render(everything: dict) -> str:
         agreement = dataset.get("agreement")
         if agreement:
             lines += [agreement, ""]
+        if "otlp" in dataset:
+            otlp = dataset["otlp"]
+            lines += [
+                f"OTLP/gRPC, the same samples as number points, not compressed on the wire: server CPU"
+                f" {otlp['cpu_us_per_point']:.2f} µs/point, {otlp['points_per_second']:,.0f} points/s,"
+                f" answer p99 {otlp['reply_ms_p99']:.1f} ms, peak memory {otlp['peak_memory_bytes'] / 1e6:.0f} MB."
+                " (Debian's VictoriaMetrics and Prometheus take no OTLP/gRPC.)",
+                "",
+            ]
     if "flight" in everything:
         flight = everything["flight"]
         lines += [

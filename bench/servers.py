@@ -162,6 +162,7 @@ class MyTsdb(Server):
             f"--http-port={self.port}",
             "--arrow-port=0",
             "--address=127.0.0.1:0",
+            "--otlp-http-address=127.0.0.1:0",
             f"--data-dir={self.data}",
             f"--addresses-file={self.addresses_path}",
             "--enable-admin-api",
@@ -175,6 +176,9 @@ class MyTsdb(Server):
 
     def arrow_endpoint(self) -> str:
         return "http://" + json.loads(self.addresses_path.read_text())["arrow"]
+
+    def otlp_address(self) -> str:
+        return json.loads(self.addresses_path.read_text())["otlp_grpc"]
 
 
 class Prometheus(Server):

@@ -1,13 +1,21 @@
-//! What the rim costs per sample: remote write 1.0 and 2.0 in (`decode`), JSON out (`encode`).
+//! What the rim costs per sample: remote write 1.0 and 2.0 in (`decode`), OTLP in (`otlp`), JSON out (`encode`).
 
 use std::collections::HashMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mytsdb::otlp::OtlpOptions;
+use mytsdb::otlp::columns::{self, Environment};
+use mytsdb::otlp::known::KnownMetadata;
+use mytsdb::otlp::read::{
+    ExponentialPoint, HistogramPoint, MetricHeader, NumberPoint, SummaryPoint, Visitor, read,
+};
 use mytsdb::prom_api::result_json::{Remarks, ResultJson};
 use mytsdb::remote::{write_v1, write_v2};
 use mytsdb_promql::{MatrixSeries, Value};
-use mytsdb_storage::model::LabelSet;
+use mytsdb_storage::model::{LabelSet, TenantId};
+use mytsdb_tools::bench_load::container::{SERIES_PER_CONTAINER, label_sets};
+use mytsdb_tools::bench_load::otlp::Target;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 const SAMPLE_COUNT: usize = 2000;
@@ -137,6 +145,57 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
+/// Adds up what it is told, so that nothing is optimised away.
+#[derive(Default)]
+struct Adder {
+    sum: u64,
+}
+
+impl<'a> Visitor<'a> for Adder {
+    fn resource(&mut self, _: Option<&'a [u8]>, _: &'a [u8]) {}
+    fn scope(&mut self, _: Option<&'a [u8]>, _: &'a [u8]) {}
+    fn metric(&mut self, _: &MetricHeader<'a>) -> bool {
+        true
+    }
+    fn number(&mut self, point: &NumberPoint<'a>) {
+        self.sum = self.sum.wrapping_add(point.time_ns).wrapping_add(point.attributes.len() as u64);
+    }
+    fn histogram(&mut self, _: &HistogramPoint<'a, '_>) {}
+    fn exponential(&mut self, _: &ExponentialPoint<'a, '_>) {}
+    fn summary(&mut self, _: &SummaryPoint<'a, '_>) {}
+    fn resource_end(&mut self) {}
+}
+
+/// Number points with twelve labels, as a collector sends what it scraped: `read` walks them, `columns` also hashes
+/// them into keys and collects the columns.
+fn otlp(criterion: &mut Criterion) {
+    let target_count = SAMPLE_COUNT / SERIES_PER_CONTAINER;
+    let values = [0.5; SERIES_PER_CONTAINER];
+    let mut body = Vec::new();
+    for index in 0..target_count {
+        Target::new(&label_sets(index), 1_750_000_000_000).put(&mut body, 0, &values, 1_750_000_015_000);
+    }
+    let mut group = criterion.benchmark_group("otlp");
+    group.throughput(Throughput::Elements((target_count * SERIES_PER_CONTAINER) as u64));
+    group.bench_function("read", |bencher| {
+        bencher.iter(|| {
+            let mut adder = Adder::default();
+            let result = read(black_box(&body), &mut adder);
+            (result, adder.sum)
+        });
+    });
+    let (options, known, tenant) = (OtlpOptions::default(), KnownMetadata::default(), TenantId::anonymous());
+    let decode = |body| {
+        let facts = known.facts();
+        let environment = Environment { key_seed: 7, tenant: &tenant, options: &options, facts: &facts };
+        columns::decode(environment, body)
+    };
+    if let Ok(columns) = decode(&body) {
+        known.learn(&columns);
+    }
+    group.bench_function("columns", |bencher| bencher.iter(|| decode(black_box(&body))));
+}
+
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(STEP_COUNT as u64));
@@ -166,5 +225,5 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(rim, decode, encode);
+criterion_group!(rim, decode, otlp, encode);
 criterion_main!(rim);

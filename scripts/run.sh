@@ -2,7 +2,7 @@
 # Builds the server, starts it with its data in ./data, seeds it once, and stays until Ctrl-C.
 #
 # SEED=auto (default: seed if the server is empty) | 1 (always) | 0 (never)
-# HTTP_PORT=9090 ARROW_PORT=8815 OTLP_PORT=4317 DATA_DIR=./data, other settings as MYTSDB_… variables
+# HTTP_PORT=9090 ARROW_PORT=8815 OTLP_PORT=4317 OTLP_HTTP_PORT=4318 DATA_DIR=./data, other settings as MYTSDB_… variables
 # SEED_DAYS, SEED_PRESET and the other variables of k8s-data-generator change what is seeded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 http_port=${HTTP_PORT:-9090}
 arrow_port=${ARROW_PORT:-8815}
 otlp_port=${OTLP_PORT:-4317}
+otlp_http_port=${OTLP_HTTP_PORT:-4318}
 data_dir=${DATA_DIR:-./data}
 seed=${SEED:-auto}
 ready_seconds_max=120
@@ -33,9 +34,9 @@ http_get() {
 
 case $seed in auto | 0 | 1) ;; *) fail "SEED=$seed; allowed is auto, 0 or 1" ;; esac
 scripts/install-test-deps.sh build
-for port in "$http_port" "$arrow_port" "$otlp_port"; do
+for port in "$http_port" "$arrow_port" "$otlp_port" "$otlp_http_port"; do
   ! port_is_taken "$port" ||
-    fail "port $port is taken by another program; stop it, or choose with HTTP_PORT, ARROW_PORT, OTLP_PORT"
+    fail "port $port is taken by another program; stop it, or choose with HTTP_PORT, ARROW_PORT, OTLP_PORT, OTLP_HTTP_PORT"
 done
 ${CARGO:-cargo} build --release --bin mytsdb --bin k8s-data-generator
 
@@ -55,6 +56,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 target/release/mytsdb --http-port="$http_port" --arrow-port="$arrow_port" --address="0.0.0.0:$otlp_port" \
+  --otlp-http-address="0.0.0.0:$otlp_http_port" \
   --data-dir="$data_dir" --addresses-file="$addresses" &
 server_pid=$!
 
@@ -86,6 +88,7 @@ MyTSDB is running (pid $server_pid, data in $data_dir). Ctrl-C stops it.
   Prometheus API, remote write   http://localhost:$http_port
   Arrow Flight                   grpc://localhost:$arrow_port
   OTLP/gRPC                      localhost:$otlp_port
+  OTLP/HTTP                      localhost:$otlp_http_port
 
   curl -s localhost:$http_port/api/v1/query --data-urlencode 'query=sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))'
   curl -s localhost:$http_port/api/v1/query --data-urlencode 'query=topk(3, sum by (pod) (container_memory_working_set_bytes))'

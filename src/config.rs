@@ -15,7 +15,11 @@ use mytsdb_storage::model::{MatchOp, Matcher};
 use mytsdb_storage::{StorageOptions, WalSync};
 
 use crate::features::Features;
+use crate::otlp::{OtlpOptions, OtlpSettings, SectionError};
 use crate::units::{parse_bytes, parse_duration_ms};
+
+/// The key of the file that is a section and no flag.
+const OTLP_KEY: &str = "otlp";
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +38,21 @@ pub enum ConfigError {
     },
     /// The file holds a key that is no setting.
     #[error(
-        "configuration file {path}: {key:?} is no setting; allowed are the names of the flags, such as http-port"
+        "configuration file {path}: {key:?} is no setting; allowed are otlp and the names of the flags, such as http-port"
     )]
     UnknownKey {
         /// The file of `--config`.
         path: PathBuf,
         /// The key.
         key: String,
+    },
+    /// The section `otlp` of the file is wrong.
+    #[error("configuration file {path}: {source}")]
+    Otlp {
+        /// The file of `--config`.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SectionError,
     },
 }
 
@@ -72,6 +84,9 @@ struct Flags {
     /// Address of OTLP/gRPC; port 0 = any
     #[arg(long, env = "MYTSDB_ADDRESS", default_value = "0.0.0.0:4317", value_name = "IP:PORT")]
     address: SocketAddr,
+    /// Address of OTLP/HTTP; port 0 = any
+    #[arg(long, env = "MYTSDB_OTLP_HTTP_ADDRESS", default_value = "0.0.0.0:4318", value_name = "IP:PORT")]
+    otlp_http_address: SocketAddr,
     /// File that gets the bound addresses as JSON once the server is ready
     #[arg(long, env = "MYTSDB_ADDRESSES_FILE", value_name = "PATH")]
     addresses_file: Option<PathBuf>,
@@ -141,7 +156,7 @@ struct Flags {
     /// Most bytes of write bodies in flight at a time; more are told to come back
     #[arg(long, env = "MYTSDB_WRITE_MAX_INFLIGHT_BYTES", default_value = "256MiB", value_name = "BYTES", value_parser = body_bytes)]
     write_max_inflight_bytes: usize,
-    /// Largest gRPC message (Arrow Flight, OTLP), as sent and after decompression
+    /// Largest message of Arrow Flight and OTLP (gRPC and HTTP), as sent and after decompression
     #[arg(long, env = "MYTSDB_GRPC_MAX_BYTES", default_value = "64MiB", value_name = "BYTES", value_parser = body_bytes)]
     grpc_max_bytes: usize,
     /// Most HTTP connections at a time; more wait to be accepted
@@ -189,6 +204,12 @@ pub struct Config {
     pub arrow_addr: SocketAddr,
     /// Where OTLP/gRPC listens; port 0 = any.
     pub otlp_grpc_addr: SocketAddr,
+    /// Where OTLP/HTTP listens; port 0 = any.
+    pub otlp_http_addr: SocketAddr,
+    /// The section `otlp` of the file, as it was at the start.
+    pub otlp: OtlpSettings,
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
     /// File that gets the bound addresses once the server is ready.
     pub addresses_file: Option<PathBuf>,
     /// What the storage is opened with.
@@ -259,12 +280,33 @@ impl Config {
     pub fn from_args(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, ConfigError> {
         let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let matches = Flags::command().try_get_matches_from(&args)?;
-        if let Some(path) = matches.get_one::<PathBuf>("config") {
-            args.extend(file_args(path, &matches)?);
+        let path = matches.get_one::<PathBuf>("config").cloned();
+        if let Some(path) = &path {
+            args.extend(file_args(path, read_file(path)?, &matches)?);
         }
         let matches = Flags::command().try_get_matches_from(&args)?;
         let shown = shown_flags(&matches);
-        Ok(Self::from_flags(Flags::from_arg_matches(&matches)?, shown))
+        let mut config = Self::from_flags(Flags::from_arg_matches(&matches)?, shown);
+        config.file = path;
+        config.otlp = config.read_otlp()?;
+        Ok(config)
+    }
+
+    /// Reads the section `otlp` of the file once more.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the key and what is allowed.
+    pub fn read_otlp(&self) -> Result<OtlpSettings, ConfigError> {
+        let base = OtlpOptions {
+            message_bytes_max: self.limits.grpc_message_bytes_max,
+            lookback_ms: self.query.lookback_ms,
+            type_and_unit_labels: self.query.features.type_and_unit_labels,
+            ..OtlpOptions::default()
+        };
+        let Some(path) = &self.file else { return Ok(OtlpSettings::new(base)) };
+        let section = read_file(path)?.remove(OTLP_KEY).unwrap_or_default();
+        OtlpSettings::from_section(&section, &base)
+            .map_err(|source| ConfigError::Otlp { path: path.clone(), source })
     }
 
     fn from_flags(flags: Flags, shown: BTreeMap<String, String>) -> Self {
@@ -286,6 +328,9 @@ impl Config {
             http_addr: SocketAddr::new(flags.http_host, flags.http_port),
             arrow_addr: SocketAddr::new(flags.http_host, flags.arrow_port),
             otlp_grpc_addr: flags.address,
+            otlp_http_addr: flags.otlp_http_address,
+            otlp: OtlpSettings::default(),
+            file: None,
             addresses_file: flags.addresses_file,
             storage,
             query: QueryConfig {
@@ -317,17 +362,26 @@ impl Config {
     }
 }
 
-/// The settings of the file that no flag and no variable sets, as flags.
-fn file_args(path: &Path, matches: &clap::ArgMatches) -> Result<Vec<OsString>, ConfigError> {
+/// The file as a map.
+fn read_file(path: &Path) -> Result<BTreeMap<String, serde_json::Value>, ConfigError> {
     let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let settings: BTreeMap<String, serde_json::Value> = match text.trim() {
-        "" => BTreeMap::new(),
-        text => serde_saphyr::from_str(text).map_err(|error| failed(error.to_string()))?,
-    };
+    match text.trim() {
+        "" => Ok(BTreeMap::new()),
+        text => serde_saphyr::from_str(text).map_err(|error| failed(error.to_string())),
+    }
+}
+
+/// The settings of the file that no flag and no variable sets, as flags.
+fn file_args(
+    path: &Path,
+    settings: BTreeMap<String, serde_json::Value>,
+    matches: &clap::ArgMatches,
+) -> Result<Vec<OsString>, ConfigError> {
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
     let command = Flags::command();
     let mut args = Vec::new();
-    for (key, value) in settings {
+    for (key, value) in settings.into_iter().filter(|(key, _)| key != OTLP_KEY) {
         let argument = command
             .get_arguments()
             .find(|argument| argument.get_long() == Some(key.as_str()) && key != "config")
@@ -449,6 +503,7 @@ mod tests {
         assert_eq!(config.http_addr, "0.0.0.0:9090".parse().unwrap());
         assert_eq!(config.arrow_addr, "0.0.0.0:8815".parse().unwrap());
         assert_eq!(config.otlp_grpc_addr, "0.0.0.0:4317".parse().unwrap());
+        assert_eq!(config.otlp_http_addr, "0.0.0.0:4318".parse().unwrap());
         assert_eq!(config.storage.wal_sync, WalSync::Group);
         assert_eq!(config.storage.limits.retention_ms, Some(15 * 86_400_000));
         assert_eq!(config.query.timeout, Duration::from_secs(120));
@@ -488,6 +543,24 @@ mod tests {
         assert_eq!(config.storage.limits.retention_ms, Some(7 * 86_400_000));
         assert!(config.is_admin_api_enabled);
         assert_eq!(config.storage.wal_sync, WalSync::Interval(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn the_section_otlp_is_read_with_its_tenants_and_can_be_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let text = "otlp:\n  promote_resource_attributes: [a]\n  tenants:\n    t: {logs: false}\n";
+        std::fs::write(file.path(), text).unwrap();
+        let config = config(&["--config", path, "--grpc-max-bytes=1MiB"]).unwrap();
+        let tenant = mytsdb_storage::model::TenantId::new("t").unwrap();
+        let options = config.otlp.of(&tenant);
+        assert_eq!(options.promote_resource_attributes, ["a"]);
+        assert_eq!((options.has_logs, options.has_traces, options.message_bytes_max), (false, true, 1 << 20));
+        std::fs::write(file.path(), "otlp: {logs: true}\n").unwrap();
+        assert!(config.read_otlp().unwrap().of(&tenant).has_logs);
+        std::fs::write(file.path(), "otlp: {log: true}\n").unwrap();
+        let message = config.read_otlp().unwrap_err().to_string();
+        assert!(message.contains(path) && message.contains("log"), "{message}");
     }
 
     #[test]

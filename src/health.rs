@@ -39,7 +39,8 @@ fn forbidden() -> Response {
     (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.").into_response()
 }
 
-/// Opens the query log again, as is needed after it was moved away. Flags are read at the start only.
+/// Opens the query log again, as is needed after it was moved away, and reads the section `otlp` of the configuration
+/// file again. Flags are read at the start only.
 async fn reload(State(state): State<Arc<HttpState>>) -> Response {
     if !state.config.is_lifecycle_enabled {
         return forbidden();
@@ -49,14 +50,26 @@ async fn reload(State(state): State<Arc<HttpState>>) -> Response {
         Err(response) => return *response,
     };
     let blocking = core.blocking.clone();
-    let reopened = blocking.run(move || core.queries.log().map_or(Ok(()), |log| log.reopen())).await;
-    let failed = match reopened {
+    let reloaded = blocking.run(move || {
+        let query_log = core.queries.log().map_or(Ok(()), |log| log.reopen());
+        query_log.map_err(|error| format!("query log: {error}")).and(reload_otlp(&state))
+    });
+    let failed = match reloaded.await {
         Ok(Ok(())) => return StatusCode::OK.into_response(),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(reason)) => reason,
         Err(error) => error.to_string(),
     };
-    error!(error = failed, "cannot open the query log again");
+    error!(error = failed, "cannot reload");
     (StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {failed}\n")).into_response()
+}
+
+/// Requests that begin from now on are taken as the file says; if it is wrong nothing changes.
+fn reload_otlp(state: &HttpState) -> Result<(), String> {
+    let settings = state.config.read_otlp().map_err(|error| error.to_string())?;
+    if let Some(otlp) = state.otlp() {
+        otlp.set_settings(settings);
+    }
+    Ok(())
 }
 
 async fn quit(State(state): State<Arc<HttpState>>) -> Response {

@@ -21,6 +21,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tenant;
 pub mod units;
+pub mod wire;
 
 pub use config::{Config, ConfigError};
 pub use server::{Running, Server, ShutdownError, StartError};

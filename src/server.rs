@@ -20,7 +20,7 @@ use crate::flight::{self, FlightOptions};
 use crate::grpc;
 use crate::http::{self, HttpState};
 use crate::maintenance;
-use crate::otlp::{self, OtlpOptions};
+use crate::otlp::{self, Otlp};
 use crate::queries::{Queries, QueriesOptions, QueryLog};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -96,6 +96,8 @@ pub struct Addrs {
     pub arrow: SocketAddr,
     /// OTLP/gRPC.
     pub otlp_grpc: SocketAddr,
+    /// OTLP/HTTP.
+    pub otlp_http: SocketAddr,
 }
 
 /// Starts servers.
@@ -137,13 +139,17 @@ impl Server {
         let (http_listener, http_addr) = bind("http", config.http_addr).await?;
         let (arrow_listener, arrow_addr) = bind("arrow", config.arrow_addr).await?;
         let (otlp_listener, otlp_addr) = bind("otlp_grpc", config.otlp_grpc_addr).await?;
-        let addrs = Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_addr };
+        let (otlp_http_listener, otlp_http_addr) = bind("otlp_http", config.otlp_http_addr).await?;
+        let addrs =
+            Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_addr, otlp_http: otlp_http_addr };
 
         // HTTP: answers from now on, is ready later.
         let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
         let router = http::router(&http_state);
         let limits = config.limits.clone();
-        shutdown.spawn(http::listener::serve(http_listener, router, limits, shutdown.clone()));
+        shutdown.spawn(http::listener::serve(http_listener, router, limits.clone(), shutdown.clone()));
+        let router = otlp::http::port_router(&http_state);
+        shutdown.spawn(http::listener::serve(otlp_http_listener, router, limits, shutdown.clone()));
 
         let core = Arc::new(open_core(&config, metrics).await?);
 
@@ -156,15 +162,18 @@ impl Server {
         shutdown.spawn(grpc::serve("arrow", arrow_listener, routes, shutdown.stopping()));
 
         // OTLP/gRPC.
-        let service = otlp::grpc::service(Arc::clone(&core), otlp_options(&config));
-        let routes = grpc_server(&config).add_service(service);
+        let otlp = Arc::new(Otlp::new(Arc::clone(&core), config.otlp.clone()));
+        let routes = grpc_server(&config).add_routes(otlp::grpc::routes(&otlp));
         shutdown.spawn(grpc::serve("otlp_grpc", otlp_listener, routes, shutdown.stopping()));
 
-        http_state.set_ready(Arc::clone(&core));
+        http_state.set_ready(Arc::clone(&core), otlp);
         if let Some(path) = &config.addresses_file {
             write_addresses(path.clone(), addrs).await?;
         }
-        info!(http = %addrs.http, arrow = %addrs.arrow, otlp_grpc = %addrs.otlp_grpc, "ready");
+        info!(
+            http = %addrs.http, arrow = %addrs.arrow, otlp_grpc = %addrs.otlp_grpc,
+            otlp_http = %addrs.otlp_http, "ready"
+        );
         Ok(Running { addrs, core, config, shutdown })
     }
 }
@@ -224,16 +233,10 @@ fn grpc_server(config: &Config) -> tonic::transport::Server {
 fn flight_options(config: &Config) -> FlightOptions {
     FlightOptions {
         message_bytes_max: config.limits.grpc_message_bytes_max,
+        decoding_bytes_max: config.limits.write_inflight_bytes_max,
         query_timeout: config.query.timeout,
+        is_admin_api_enabled: config.is_admin_api_enabled,
         ..FlightOptions::default()
-    }
-}
-
-fn otlp_options(config: &Config) -> OtlpOptions {
-    OtlpOptions {
-        message_bytes_max: config.limits.grpc_message_bytes_max,
-        lookback_ms: config.query.lookback_ms,
-        ..OtlpOptions::default()
     }
 }
 

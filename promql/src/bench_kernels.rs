@@ -50,7 +50,7 @@ impl BenchKernel {
         let span_ms = times_ms.last().map_or(0, |last_ms| last_ms - first_ms);
         let count = (span_ms / step_ms) as usize + 1;
         let windows = WindowGrid { end_ms: first_ms, step_ms, count, range_ms };
-        let samples = Samples { times_ms, values };
+        let samples = Samples::new(times_ms, values);
         let kind = RateKind { is_counter: true, is_rate: true };
         let mut scratch = Scratch::default();
         let mut out = vec![0.0; count];

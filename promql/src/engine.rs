@@ -179,17 +179,22 @@ impl Engine {
             .num_threads(self.options.thread_count.max(1))
             .stack_size(STACK_BYTES)
             .thread_name(|index| format!("promql-{index}"))
+            // Without a handler a panic of spawned work ends the process; the panic itself is in the log.
+            .panic_handler(|_panic| {})
             .build()
             .map_err(|error| execution(format!("cannot start threads: {error}")))?;
         Ok(self.threads.get_or_init(|| threads))
     }
 
-    /// Does other work on the threads that evaluate: queries inside it, and parallel iterators of `rayon`.
+    /// Hands work to the threads that evaluate and comes back at once: queries inside of it, and parallel iterators of
+    /// `rayon`, need no other thread to wait for them. What the work panics with is dropped; whoever waits for a message
+    /// of it sees that its end of the channel is gone.
     ///
     /// # Errors
     /// [`EvalError`] if there are no threads.
-    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, EvalError> {
-        Ok(self.threads()?.install(work))
+    pub fn spawn(&self, work: impl FnOnce() + Send + 'static) -> Result<(), EvalError> {
+        self.threads()?.spawn(work);
+        Ok(())
     }
 
     /// Evaluates `expr` at one time.

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use mytsdb_storage::model::TimeRange;
 
+use crate::kernel::Samples;
 use crate::stop;
 
 /// Windows between two looks at the cancellation.
@@ -53,6 +54,26 @@ impl StepGrid {
     /// The grid that has only the first evaluation time.
     pub(crate) fn first(&self) -> Self {
         Self { count: self.count.min(1), ..*self }
+    }
+}
+
+/// Times of samples, ascending, and what is known about them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times<'a> {
+    times_ms: &'a [i64],
+    /// The distance between neighbours if it is the same everywhere.
+    spacing_ms: Option<i64>,
+}
+
+impl<'a> From<&'a [i64]> for Times<'a> {
+    fn from(times_ms: &'a [i64]) -> Self {
+        Self { times_ms, spacing_ms: constant_spacing_ms(times_ms) }
+    }
+}
+
+impl<'a> From<Samples<'a>> for Times<'a> {
+    fn from(samples: Samples<'a>) -> Self {
+        Self { times_ms: samples.times_ms, spacing_ms: samples.spacing_ms }
     }
 }
 
@@ -103,12 +124,10 @@ impl WindowGrid {
     }
 
     /// The windows in numbers of samples, if the samples lie on a constant grid that the step is a multiple of.
-    ///
-    /// # Cost
-    /// O(samples), a vectorised pass.
     #[inline]
-    pub(crate) fn regular(&self, times_ms: &[i64]) -> Option<RegularWindows> {
-        let spacing_ms = constant_spacing_ms(times_ms)?;
+    pub(crate) fn regular<'a>(&self, times: impl Into<Times<'a>>) -> Option<RegularWindows> {
+        let Times { times_ms, spacing_ms } = times.into();
+        let spacing_ms = spacing_ms?;
         if self.step_ms % spacing_ms != 0 {
             return None;
         }
@@ -131,7 +150,13 @@ impl WindowGrid {
     /// # Cost
     /// O(windows) if the samples lie on a constant grid that the step is a multiple of, else O(samples + windows).
     #[inline]
-    pub(crate) fn for_each(&self, times_ms: &[i64], mut body: impl FnMut(usize, usize, usize)) {
+    pub(crate) fn for_each<'a>(
+        &self,
+        times: impl Into<Times<'a>>,
+        mut body: impl FnMut(usize, usize, usize),
+    ) {
+        let times = times.into();
+        let times_ms = times.times_ms;
         let length = times_ms.len();
         if length == 0 {
             for step_index in 0..self.count {
@@ -139,7 +164,7 @@ impl WindowGrid {
             }
             return;
         }
-        if let Some(regular) = self.regular(times_ms) {
+        if let Some(regular) = self.regular(times) {
             for start in (0..self.count).step_by(WINDOWS_PER_CHECK) {
                 if stop::is_stopped() {
                     return;
@@ -212,6 +237,9 @@ impl RegularWindows {
 }
 
 /// The distance between neighbours if it is the same everywhere.
+///
+/// # Cost
+/// O(samples), a vectorised pass.
 #[inline]
 pub(crate) fn constant_spacing_ms(times_ms: &[i64]) -> Option<i64> {
     let [first_ms, second_ms, ..] = times_ms else { return None };
@@ -222,8 +250,8 @@ pub(crate) fn constant_spacing_ms(times_ms: &[i64]) -> Option<i64> {
     }
     // Branch-free and without comparisons, which vectors of any x86-64 do not have for integers of this size; irregular
     // columns nearly always fail the check above already.
-    let difference =
-        times_ms.windows(2).fold(0, |any, pair| any | (pair[1].wrapping_sub(pair[0]) ^ spacing_ms));
+    let pairs = times_ms[1..].iter().zip(times_ms);
+    let difference = pairs.fold(0, |any, (later, time)| any | (later.wrapping_sub(*time) ^ spacing_ms));
     (difference == 0).then_some(spacing_ms)
 }
 
@@ -258,7 +286,7 @@ mod tests {
             let cancellation = crate::Cancellation::default();
             let windows = || {
                 let mut count = 0;
-                grid.for_each(&times, |_, _, _| {
+                grid.for_each(&times[..], |_, _, _| {
                     count += 1;
                     if count == 500 {
                         cancellation.cancel(crate::CancelReason::TimedOut);
@@ -297,12 +325,12 @@ mod tests {
             }
             let grid = WindowGrid { end_ms: end, step_ms: if is_regular { step * 10 } else { step }, count: 20, range_ms: range };
             let mut found = Vec::new();
-            grid.for_each(&times, |_, low, high| found.push((low, high)));
+            grid.for_each(&times[..], |_, low, high| found.push((low, high)));
             let expected = naive(&grid, &times);
             for ((low, high), (naive_low, naive_high)) in found.iter().zip(&expected) {
                 prop_assert_eq!(&times[*low..*high], &times[*naive_low..*naive_high]);
             }
-            if let Some((steps, first, advance)) = grid.regular(&times).and_then(|regular| regular.interior()) {
+            if let Some((steps, first, advance)) = grid.regular(&times[..]).and_then(|regular| regular.interior()) {
                 for (offset, step) in steps.clone().enumerate() {
                     prop_assert_eq!((first.start + offset * advance, first.end + offset * advance), expected[step]);
                 }

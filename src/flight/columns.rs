@@ -4,21 +4,21 @@
 //! are shared, not copied. Not here: which column is what (see [`super::schema`]).
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date64Array, LargeStringArray, MapArray, PrimitiveArray, StringArray,
+    Array, ArrayRef, AsArray, Date64Array, LargeStringArray, PrimitiveArray, RunArray, StringArray,
     StringViewArray, UInt32Array,
 };
-use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::compute::cast;
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{cast, take};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowNativeType, ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type,
+    Int32Type, Int64Type, RunEndIndexType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 
 /// Types allowed for times.
-pub(super) const TIMESTAMP_TYPES: &str = "Timestamp(s, ms, us or ns, with or without time zone), Date64 or Int64 (milliseconds, or as metadata unit = s, ms, us or ns says)";
+pub(super) const TIMESTAMP_TYPES: &str = "Timestamp(s, ms, us or ns, with or without time zone), Date64, Int64 (milliseconds, or as metadata unit = s, ms, us or ns says) or a run-end-encoding of them";
 /// Types allowed for values.
-pub(super) const VALUE_TYPES: &str = "Float64, Float32 or an integer type";
+pub(super) const VALUE_TYPES: &str = "Float64, Float32, an integer type or a run-end-encoding of them";
 
 /// Field metadata with the unit of integer times.
 const UNIT_KEY: &str = "unit";
@@ -79,19 +79,32 @@ impl<T: arrow::datatypes::ArrowNativeType> Numbers<T> {
     }
 }
 
+/// The type of a row: that of the values of a run-end-encoded column.
+fn row_type(kind: &DataType) -> &DataType {
+    match kind {
+        DataType::RunEndEncoded(_, values) => values.data_type(),
+        kind => kind,
+    }
+}
+
 /// Returns whether a column of this type can hold times.
 pub(super) fn is_timestamp(kind: &DataType) -> bool {
-    matches!(kind, DataType::Timestamp(..) | DataType::Date64 | DataType::Int64)
+    matches!(row_type(kind), DataType::Timestamp(..) | DataType::Date64 | DataType::Int64)
 }
 
 /// Returns whether a column of this type can hold values.
 pub(super) fn is_value(kind: &DataType) -> bool {
-    matches!(kind, DataType::Float64 | DataType::Float32) || kind.is_integer()
+    is_float(kind) || row_type(kind).is_integer()
+}
+
+/// Returns whether a column of this type holds floats.
+pub(super) fn is_float(kind: &DataType) -> bool {
+    matches!(row_type(kind), DataType::Float64 | DataType::Float32)
 }
 
 /// Returns whether a column of this type can hold text.
 pub(super) fn is_text(kind: &DataType) -> bool {
-    match kind {
+    match row_type(kind) {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
         DataType::Dictionary(_, values) => {
             matches!(**values, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
@@ -100,9 +113,11 @@ pub(super) fn is_text(kind: &DataType) -> bool {
     }
 }
 
-/// Returns whether a column of this type is a map of text to text.
+/// Returns whether a column of this type is a map of text to text, or the list of pairs that some libraries make of it.
 pub(super) fn is_text_map(kind: &DataType) -> bool {
-    let DataType::Map(entries, _) = kind else { return false };
+    let (DataType::Map(entries, _) | DataType::List(entries) | DataType::LargeList(entries)) = kind else {
+        return false;
+    };
     let DataType::Struct(fields) = entries.data_type() else { return false };
     fields.len() == 2 && fields.iter().all(|field| is_text(field.data_type()))
 }
@@ -117,6 +132,9 @@ pub(super) fn list_item(kind: &DataType) -> Option<&DataType> {
 
 /// Times in milliseconds since the Unix epoch; smaller units are rounded down, what does not fit is null.
 pub(super) fn timestamps_ms(array: &ArrayRef, field: &Field) -> Result<Numbers<i64>, ColumnError> {
+    if let Some(rows) = without_runs(array, field)? {
+        return timestamps_ms(&rows, field);
+    }
     let unit = match array.data_type() {
         DataType::Timestamp(unit, _) => *unit,
         DataType::Date64 => TimeUnit::Millisecond,
@@ -181,6 +199,9 @@ pub(super) fn values(array: &ArrayRef, field: &Field) -> Result<Numbers<f64>, Co
             Ok(Numbers { numbers: numbers.into(), nulls: array.nulls().cloned() })
         }};
     }
+    if let Some(rows) = without_runs(array, field)? {
+        return values(&rows, field);
+    }
     match array.data_type() {
         DataType::Float64 => Ok(Numbers::from_array(array.as_primitive::<Float64Type>())),
         DataType::Float32 => converted!(Float32Type),
@@ -194,6 +215,32 @@ pub(super) fn values(array: &ArrayRef, field: &Field) -> Result<Numbers<f64>, Co
         DataType::UInt8 => converted!(UInt8Type),
         found => Err(ColumnError::Type { column: field.name().clone(), found: found.to_string() }),
     }
+}
+
+/// The rows of a run-end-encoded column; `None` if it is another one.
+fn without_runs(array: &ArrayRef, field: &Field) -> Result<Option<ArrayRef>, ColumnError> {
+    let Some((run_of_row, runs)) = runs(array) else { return Ok(None) };
+    let taken = take(&runs, &run_of_row, None);
+    taken.map(Some).map_err(|source| ColumnError::Arrow { column: field.name().clone(), source })
+}
+
+/// The run of every row and the values of the runs, if the column is run-end-encoded.
+fn runs(array: &ArrayRef) -> Option<(UInt32Array, ArrayRef)> {
+    fn of<R: RunEndIndexType>(array: &ArrayRef) -> Option<(UInt32Array, ArrayRef)> {
+        let array = array.as_any().downcast_ref::<RunArray<R>>()?;
+        let ends = array.run_ends();
+        let mut run_of_row = Vec::with_capacity(ends.len());
+        let mut run = ends.get_start_physical_index();
+        for row in ends.offset()..ends.offset() + ends.len() {
+            // Arrow has checked that the ends ascend and reach the last row.
+            while ends.values().get(run).is_some_and(|end| end.as_usize() <= row) {
+                run += 1;
+            }
+            run_of_row.push(run as u32);
+        }
+        Some((run_of_row.into(), array.values().clone()))
+    }
+    of::<Int32Type>(array).or_else(|| of::<Int64Type>(array)).or_else(|| of::<Int16Type>(array))
 }
 
 /// Text of any allowed type, without a dictionary.
@@ -251,6 +298,9 @@ pub(super) struct TextColumn {
 impl TextColumn {
     /// Takes a text or dictionary column apart.
     pub(super) fn new(array: &ArrayRef, column: &str) -> Result<Self, ColumnError> {
+        if let Some((run_of_row, runs)) = runs(array) {
+            return Self::new(&runs, column)?.taken(&run_of_row, column);
+        }
         let Some(dictionary) = array.as_any_dictionary_opt() else {
             return Ok(Self { ids: None, texts: Texts::new(array, column)? });
         };
@@ -258,6 +308,18 @@ impl TextColumn {
             .map_err(|source| ColumnError::Arrow { column: column.to_owned(), source })?;
         let texts = Texts::new(dictionary.values(), column)?;
         Ok(Self { ids: Some(ids.as_primitive::<UInt32Type>().clone()), texts })
+    }
+
+    /// The column whose row `i` is this one's row `rows[i]`.
+    fn taken(self, rows: &UInt32Array, column: &str) -> Result<Self, ColumnError> {
+        let ids = match &self.ids {
+            None => rows.clone(),
+            Some(ids) => take(ids, rows, None)
+                .map_err(|source| ColumnError::Arrow { column: column.to_owned(), source })?
+                .as_primitive::<UInt32Type>()
+                .clone(),
+        };
+        Ok(Self { ids: Some(ids), texts: self.texts })
     }
 
     /// The text of a row; a null is empty.
@@ -287,35 +349,55 @@ impl TextColumn {
 /// A column with a map of labels per row.
 #[derive(Debug, Clone)]
 pub(super) struct MapColumn {
-    map: MapArray,
+    offsets: MapOffsets,
+    nulls: Option<NullBuffer>,
     /// Label names of all entries.
     pub(super) names: TextColumn,
     /// Label values of all entries.
     pub(super) texts: TextColumn,
 }
 
+/// Per row where its entries begin, and where the last one's end.
+#[derive(Debug, Clone)]
+enum MapOffsets {
+    Small(OffsetBuffer<i32>),
+    Large(OffsetBuffer<i64>),
+}
+
 impl MapColumn {
-    /// Takes a map column apart.
+    /// Takes a map column, or a list of pairs, apart.
     pub(super) fn new(array: &ArrayRef, column: &str) -> Result<Self, ColumnError> {
-        let map = array.as_map_opt().ok_or_else(|| ColumnError::Type {
-            column: column.to_owned(),
-            found: array.data_type().to_string(),
-        })?;
+        let unexpected =
+            || ColumnError::Type { column: column.to_owned(), found: array.data_type().to_string() };
+        let (offsets, entries) = if let Some(map) = array.as_map_opt() {
+            (MapOffsets::Small(map.offsets().clone()), map.entries().clone())
+        } else if let Some(list) = array.as_list_opt::<i32>() {
+            let entries = list.values().as_struct_opt().ok_or_else(unexpected)?.clone();
+            (MapOffsets::Small(list.offsets().clone()), entries)
+        } else {
+            let list = array.as_list_opt::<i64>().ok_or_else(unexpected)?;
+            let entries = list.values().as_struct_opt().ok_or_else(unexpected)?.clone();
+            (MapOffsets::Large(list.offsets().clone()), entries)
+        };
+        let [names, texts] = entries.columns() else { return Err(unexpected()) };
         Ok(Self {
-            names: TextColumn::new(map.keys(), column)?,
-            texts: TextColumn::new(map.values(), column)?,
-            map: map.clone(),
+            offsets,
+            nulls: array.nulls().cloned(),
+            names: TextColumn::new(names, column)?,
+            texts: TextColumn::new(texts, column)?,
         })
     }
 
     /// The entries of a row, as positions in `names` and `texts`; empty for a null.
     #[inline]
     pub(super) fn entries(&self, row: usize) -> std::ops::Range<usize> {
-        if self.map.is_null(row) {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return 0..0;
         }
-        let offsets = self.map.value_offsets();
-        offsets[row] as usize..offsets[row + 1] as usize
+        match &self.offsets {
+            MapOffsets::Small(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
+            MapOffsets::Large(offsets) => offsets[row] as usize..offsets[row + 1] as usize,
+        }
     }
 }
 
@@ -323,7 +405,9 @@ impl MapColumn {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, TimestampNanosecondArray, TimestampSecondArray};
+    use arrow::array::{
+        DictionaryArray, Int16Array, Int64Array, TimestampNanosecondArray, TimestampSecondArray,
+    };
 
     use super::*;
 
@@ -352,6 +436,21 @@ mod tests {
         let times = timestamps_ms(&seconds, &field()).unwrap();
         assert_eq!(times.numbers[0], 7_000);
         assert!(!times.is_null(0) && times.is_null(1) && times.is_null(2));
+    }
+
+    #[test]
+    fn runs_are_unrolled_also_of_slices_and_dictionaries() {
+        let ends = Int16Array::from(vec![2, 3, 6]);
+        let times: ArrayRef =
+            Arc::new(RunArray::try_new(&ends, &Int64Array::from(vec![Some(5), None, Some(7)])).unwrap());
+        let found = timestamps_ms(&times.slice(1, 4), &field()).unwrap();
+        let rows: Vec<_> = (0..4).map(|row| (!found.is_null(row)).then_some(found.numbers[row])).collect();
+        assert_eq!(rows, [Some(5), None, Some(7), Some(7)]);
+        let names: DictionaryArray<Int32Type> = [Some("a"), None, Some("b")].into_iter().collect();
+        let texts: ArrayRef = Arc::new(RunArray::try_new(&ends, &names).unwrap());
+        assert!(is_text(texts.data_type()) && !is_value(texts.data_type()));
+        let column = TextColumn::new(&texts, "host").unwrap();
+        assert_eq!((0..6).map(|row| column.get(row)).collect::<Vec<_>>(), ["a", "a", "", "b", "b", "b"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The long layout: a row is a sample. Groups the rows of a batch by series.
 //!
-//! Input: a record batch and its [`Layout`]. Output: [`SeriesColumns`]. Rows without a value are skipped, rows without
+//! Input: a record batch and its [`Layout`]. Output: [`BatchColumns`]. Rows without a value are skipped, rows without
 //! a usable time refused; the others are kept.
 
 use std::hash::{BuildHasherDefault, Hasher};
@@ -10,47 +10,32 @@ use hashbrown::HashMap;
 use mytsdb_storage::Storage;
 use mytsdb_storage::model::{StartTimes, TenantId, UNKNOWN_START_MS};
 
+use super::batch::{BatchColumns, Refused, SampleRows};
 use super::columns::{self, ColumnError, Numbers};
 use super::labels::LabelColumns;
 use super::schema::Layout;
 
-/// What becomes of a batch: the columns of a `WriteBatch`, and what had to be left out.
+/// The times of the rows of a batch, and when counting began.
 #[derive(Debug)]
-pub(super) struct SeriesColumns {
-    /// Per series: its key.
-    pub(super) keys: Vec<u128>,
-    /// Per series: end of its samples.
-    pub(super) sample_ends: Vec<usize>,
-    /// Per series: a row that has its labels.
-    pub(super) rows: Vec<u32>,
-    /// Sample times.
-    pub(super) timestamps_ms: arrow::buffer::ScalarBuffer<i64>,
-    /// Sample values.
-    pub(super) values: arrow::buffer::ScalarBuffer<f64>,
-    /// When counting began.
-    pub(super) starts: StartTimes,
-    /// The labels.
-    pub(super) labels: LabelColumns,
-    /// What was refused.
-    pub(super) refused: Refused,
+pub(super) struct RowTimes {
+    /// One per row.
+    pub(super) times: Numbers<i64>,
+    /// One per row, if there is a column of them.
+    pub(super) starts: Option<Numbers<i64>>,
 }
 
-/// Samples refused while decoding.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Refused {
-    /// How many.
-    pub(super) sample_count: usize,
-    /// Why the first one was.
-    pub(super) first_reason: Option<String>,
-}
+impl RowTimes {
+    /// Takes the time columns of `batch`.
+    pub(super) fn new(layout: &Layout, batch: &RecordBatch) -> Result<Self, ColumnError> {
+        let schema = batch.schema_ref();
+        let column = |position: usize| columns::timestamps_ms(batch.column(position), schema.field(position));
+        Ok(Self { times: column(layout.timestamp)?, starts: layout.start_timestamp.map(column).transpose()? })
+    }
 
-impl Refused {
-    /// Counts refused samples; the reason is only asked for once.
-    pub(super) fn add(&mut self, sample_count: usize, reason: impl FnOnce() -> String) {
-        if self.first_reason.is_none() {
-            self.first_reason = Some(reason());
-        }
-        self.sample_count += sample_count;
+    /// The start time of a row, if it is known.
+    pub(super) fn start_ms(&self, row: usize) -> Option<i64> {
+        let starts = self.starts.as_ref()?;
+        (!starts.is_null(row)).then(|| starts.numbers[row])
     }
 }
 
@@ -60,47 +45,74 @@ pub(super) fn decode(
     tenant: &TenantId,
     layout: &Layout,
     batch: &RecordBatch,
-) -> Result<SeriesColumns, ColumnError> {
-    let schema = batch.schema_ref();
-    let times = columns::timestamps_ms(batch.column(layout.timestamp), schema.field(layout.timestamp))?;
-    let values = columns::values(batch.column(layout.value), schema.field(layout.value))?;
-    let row_starts = match layout.start_timestamp {
-        Some(column) => Some(columns::timestamps_ms(batch.column(column), schema.field(column))?),
-        None => None,
-    };
+) -> Result<BatchColumns, ColumnError> {
     let labels = LabelColumns::new(batch, layout)?;
     let row_keys = labels.keys(storage, tenant, batch.num_rows());
+    let row_times = RowTimes::new(layout, batch)?;
+    let mut columns = match layout.values.first() {
+        Some(value) => {
+            let values = columns::values(batch.column(*value), batch.schema_ref().field(*value))?;
+            samples(labels, &row_keys, &row_times, values)
+        }
+        None => BatchColumns::empty(labels),
+    };
+    if layout.histogram.is_some() {
+        super::decode_histograms::add_rows(&mut columns, &row_keys, &row_times, layout, batch)?;
+    }
+    Ok(columns)
+}
+
+/// The samples of one value column.
+pub(super) fn samples(
+    labels: LabelColumns,
+    row_keys: &[u128],
+    row_times: &RowTimes,
+    values: Numbers<f64>,
+) -> BatchColumns {
+    let RowTimes { times, starts } = row_times;
+    let row_count = row_keys.len();
     let mut refused = Refused::default();
     let is_complete = times.is_complete() && values.is_complete();
-    let groups = group(&row_keys, |row| is_complete || is_usable(&times, &values, row, &mut refused));
+    let groups = group(row_keys, |row| is_complete || is_usable(times, &values, row, &mut refused));
     let SeriesOrder { keys, rows, sample_ends, slots } = order(groups);
     let sample_count = sample_ends.last().copied().unwrap_or(0);
-    let starts = row_starts.map_or_else(StartTimes::new, |starts| {
-        let is_kept = |row: &usize| !times.is_null(*row) && !values.is_null(*row);
-        match &slots {
-            None => (0..batch.num_rows()).filter(is_kept).map(|row| start_ms(&starts, row)).collect(),
-            Some(slots) => {
-                let mut sorted = vec![UNKNOWN_START_MS; sample_count];
-                for (row, slot) in slots.iter().enumerate() {
-                    if let Some(sorted) = sorted.get_mut(*slot as usize) {
-                        *sorted = start_ms(&starts, row);
-                    }
+    let is_kept = |row: &usize| !times.is_null(*row) && !values.is_null(*row);
+    let starts = starts.as_ref().map_or_else(StartTimes::new, |starts| match &slots {
+        None => (0..row_count).filter(is_kept).map(|row| start_ms(starts, row)).collect(),
+        Some(slots) => {
+            let mut sorted = vec![UNKNOWN_START_MS; sample_count];
+            for (row, slot) in slots.iter().enumerate() {
+                if let Some(sorted) = sorted.get_mut(*slot as usize) {
+                    *sorted = start_ms(starts, row);
                 }
-                sorted.into_iter().collect()
             }
+            sorted.into_iter().collect()
         }
     });
-    let (timestamps_ms, values) = match slots {
-        None if is_complete => (times.numbers, values.numbers),
+    let (timestamps_ms, values, sample_rows) = match slots {
+        None if is_complete => (times.numbers.clone(), values.numbers, SampleRows::Same),
         None => {
-            let kept = (0..batch.num_rows()).filter(|row| !times.is_null(*row) && !values.is_null(*row));
-            let (times, values): (Vec<i64>, Vec<f64>) =
-                kept.map(|row| (times.numbers[row], values.numbers[row])).unzip();
-            (times.into(), values.into())
+            let kept: Vec<u32> = (0..row_count).filter(is_kept).map(|row| row as u32).collect();
+            let times: Vec<i64> = kept.iter().map(|row| times.numbers[*row as usize]).collect();
+            let values: Vec<f64> = kept.iter().map(|row| values.numbers[*row as usize]).collect();
+            (times.into(), values.into(), SampleRows::Listed(kept))
         }
-        Some(slots) => scatter(&slots, sample_count, &times, &values),
+        Some(slots) => {
+            let (times, values) = scatter(&slots, sample_count, times, &values);
+            (times, values, SampleRows::Slots(slots))
+        }
     };
-    Ok(SeriesColumns { keys, sample_ends, rows, timestamps_ms, values, starts, labels, refused })
+    BatchColumns {
+        keys,
+        sample_ends,
+        rows,
+        timestamps_ms,
+        values,
+        starts,
+        sample_rows,
+        refused,
+        ..BatchColumns::empty(labels)
+    }
 }
 
 /// The start time of a row; null is [`UNKNOWN_START_MS`].
@@ -113,7 +125,7 @@ fn is_usable(times: &Numbers<i64>, values: &Numbers<f64>, row: usize, refused: &
         return false;
     }
     if times.is_null(row) {
-        refused.add(1, || format!("row {row}: timestamp is null or out of range"));
+        refused.add(1, || (Some(row), "timestamp is null or out of range".to_owned()));
         return false;
     }
     true

@@ -1,6 +1,6 @@
 //! The series layout: a row is a series with lists of times and values.
 //!
-//! Input: a record batch and its [`Layout`]. Output: [`SeriesColumns`]. If the lists are complete, their item arrays
+//! Input: a record batch and its [`Layout`]. Output: [`BatchColumns`]. If the lists are complete, their item arrays
 //! become the columns of the write as they are; otherwise samples without value are skipped, samples without a usable
 //! time and rows with lists of different lengths refused.
 
@@ -9,21 +9,22 @@ use arrow::datatypes::{DataType, Field};
 use mytsdb_storage::Storage;
 use mytsdb_storage::model::{StartTimes, TenantId, UNKNOWN_START_MS};
 
+use super::batch::{BatchColumns, Refused};
 use super::columns::{self, ColumnError, Numbers};
-use super::decode_long::{Refused, SeriesColumns, start_ms};
+use super::decode_long::start_ms;
 use super::labels::LabelColumns;
 use super::schema::Layout;
 
 /// A list column: item array and, per row, where its items begin and end.
-struct Lists {
-    items: ArrayRef,
+pub(super) struct Lists {
+    pub(super) items: ArrayRef,
     /// `[row_count + 1]`.
     offsets: Vec<usize>,
     nulls: Option<arrow::buffer::NullBuffer>,
 }
 
 impl Lists {
-    fn new(array: &ArrayRef, field: &Field) -> Result<Self, ColumnError> {
+    pub(super) fn new(array: &ArrayRef, field: &Field) -> Result<Self, ColumnError> {
         match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
@@ -45,7 +46,8 @@ impl Lists {
         }
     }
 
-    fn range(&self, row: usize) -> std::ops::Range<usize> {
+    /// The items of a row; none for a null.
+    pub(super) fn range(&self, row: usize) -> std::ops::Range<usize> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return 0..0;
         }
@@ -79,11 +81,13 @@ pub(super) fn decode(
     tenant: &TenantId,
     layout: &Layout,
     batch: &RecordBatch,
-) -> Result<SeriesColumns, ColumnError> {
+) -> Result<BatchColumns, ColumnError> {
     let schema = batch.schema_ref();
-    let (time_field, value_field) = (schema.field(layout.timestamp), schema.field(layout.value));
+    // The layout has found lists of values: else rows would be no series.
+    let value_column = layout.values.first().copied().unwrap_or(layout.timestamp);
+    let (time_field, value_field) = (schema.field(layout.timestamp), schema.field(value_column));
     let time_lists = Lists::new(batch.column(layout.timestamp), time_field)?;
-    let value_lists = Lists::new(batch.column(layout.value), value_field)?;
+    let value_lists = Lists::new(batch.column(value_column), value_field)?;
     let times = columns::timestamps_ms(&time_lists.items, &Lists::item_field(time_field))?;
     let values = columns::values(&value_lists.items, &Lists::item_field(value_field))?;
     let starts = match layout.start_timestamp {
@@ -98,30 +102,44 @@ pub(super) fn decode(
         && values.is_complete()
         && have_equal_shape(&time_lists.offsets, &value_lists.offsets)
         && starts.as_ref().is_none_or(|starts| starts.has_shape_of(&time_lists));
-    if !is_direct {
-        let (times, values) = ((&time_lists, &times), (&value_lists, &values));
-        return Ok(compact(&keys, labels, times, values, starts.as_ref()));
+    let mut columns = if is_direct {
+        direct(&keys, labels, (&time_lists, &times), (&value_lists, &values), starts.as_ref())
+    } else {
+        compact(&keys, labels, (&time_lists, &times), (&value_lists, &values), starts.as_ref())
+    };
+    if layout.histogram.is_some() {
+        super::decode_histograms::add_lists(&mut columns, &keys, layout, batch)?;
     }
+    Ok(columns)
+}
+
+/// Takes the items of complete lists as they are.
+fn direct(
+    row_keys: &[u128],
+    labels: LabelColumns,
+    (time_lists, times): (&Lists, &Numbers<i64>),
+    (value_lists, values): (&Lists, &Numbers<f64>),
+    starts: Option<&Starts>,
+) -> BatchColumns {
     let (time_span, value_span) = (time_lists.span(), value_lists.span());
     let sample_ends = time_lists.offsets.iter().skip(1).map(|offset| offset - time_span.start).collect();
     let mut start_times = StartTimes::new();
-    if let Some(starts) = &starts {
-        for row in 0..keys.len() {
+    if let Some(starts) = starts {
+        for row in 0..row_keys.len() {
             for (index, position) in time_lists.range(row).enumerate() {
                 start_times.push(position - time_span.start, starts.at(row, index));
             }
         }
     }
-    Ok(SeriesColumns {
+    BatchColumns {
         starts: start_times,
-        rows: (0..keys.len() as u32).collect(),
-        keys,
+        rows: (0..row_keys.len() as u32).collect(),
+        keys: row_keys.to_vec(),
         sample_ends,
         timestamps_ms: times.numbers.slice(time_span.start, time_span.len()),
         values: values.numbers.slice(value_span.start, value_span.len()),
-        labels,
-        refused: Refused::default(),
-    })
+        ..BatchColumns::empty(labels)
+    }
 }
 
 /// When counting began: one time for each row, or a list of one for each sample.
@@ -178,7 +196,7 @@ fn compact(
     (time_lists, times): (&Lists, &Numbers<i64>),
     (value_lists, values): (&Lists, &Numbers<f64>),
     starts: Option<&Starts>,
-) -> SeriesColumns {
+) -> BatchColumns {
     let mut start_times = StartTimes::new();
     let mut refused = Refused::default();
     let (mut keys, mut rows, mut sample_ends) = (Vec::new(), Vec::new(), Vec::new());
@@ -188,7 +206,7 @@ fn compact(
         if time_range.len() != value_range.len() {
             refused.add(time_range.len().max(value_range.len()), || {
                 let (times, values) = (time_range.len(), value_range.len());
-                format!("row {row}: {times} timestamps but {values} values")
+                (Some(row), format!("{times} timestamps but {values} values"))
             });
             continue;
         }
@@ -196,7 +214,8 @@ fn compact(
             && !starts.fits(row, time_range.len())
         {
             refused.add(time_range.len(), || {
-                format!("row {row}: {} timestamps but another number of start timestamps", time_range.len())
+                let times = time_range.len();
+                (Some(row), format!("{times} timestamps but another number of start timestamps"))
             });
             continue;
         }
@@ -206,7 +225,8 @@ fn compact(
                 continue;
             }
             if times.is_null(time_index) {
-                refused.add(1, || format!("row {row}: a timestamp is null or out of range"));
+                refused
+                    .add(1, || (Some(row), format!("timestamp {index} of the list is null or out of range")));
                 continue;
             }
             if let Some(starts) = starts {
@@ -221,14 +241,14 @@ fn compact(
             sample_ends.push(kept_times.len());
         }
     }
-    SeriesColumns {
+    BatchColumns {
         keys,
         sample_ends,
         rows,
         timestamps_ms: kept_times.into(),
         values: kept_values.into(),
         starts: start_times,
-        labels,
         refused,
+        ..BatchColumns::empty(labels)
     }
 }

@@ -9,13 +9,13 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use mytsdb_storage::model::{STALE_NAN_BITS, TenantId, TimeRange};
 use mytsdb_storage::read::SampleColumns;
-use mytsdb_storage::{Storage, StorageOptions, WriteBatch, WriteReport};
+use mytsdb_storage::{Storage, StorageOptions, WriteReport};
 use proptest::prelude::*;
 
-use super::decode_long::SeriesColumns;
-use super::labels::RowLabels;
-use super::schema::{Layout, Table};
-use super::{decode_long, decode_series};
+use super::batch::{BatchColumns, RefusedRow};
+use super::schema::{Layout, RowKind};
+use super::table::Table;
+use super::{decode_long, decode_series, decode_wide};
 
 /// Current enough for any retention.
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -35,26 +35,21 @@ impl Fixture {
         Self { storage, tenant: TenantId::anonymous(), _dir: dir }
     }
 
-    fn decode(&self, table: &Table, batch: &RecordBatch) -> SeriesColumns {
+    fn decode(&self, table: &Table, batch: &RecordBatch) -> BatchColumns {
         let layout = Layout::detect(batch.schema_ref(), table).unwrap();
-        let decode = if layout.is_series { decode_series::decode } else { decode_long::decode };
+        let decode = match layout.kind {
+            RowKind::Long => decode_long::decode,
+            RowKind::Series => decode_series::decode,
+            RowKind::Wide => decode_wide::decode,
+        };
         decode(&self.storage, &self.tenant, &layout, batch).unwrap()
     }
 
-    fn put(&self, table: &Table, batch: &RecordBatch) -> (SeriesColumns, WriteReport) {
+    fn put(&self, table: &Table, batch: &RecordBatch) -> (BatchColumns, WriteReport) {
         let columns = self.decode(table, batch);
-        let batch = WriteBatch {
-            keys: &columns.keys,
-            sample_ends: &columns.sample_ends,
-            timestamps_ms: &columns.timestamps_ms,
-            values: &columns.values,
-            starts: columns.starts.runs(),
-            labels: &RowLabels { columns: &columns.labels, rows: &columns.rows },
-            histograms: &[],
-            exemplars: &[],
-            metadata: &[],
-        };
-        let report = self.storage.write(&self.tenant, &batch, NOW_MS).unwrap();
+        let labels = columns.row_labels();
+        let report = self.storage.write(&self.tenant, &columns.write_batch(&labels), NOW_MS).unwrap();
+
         (columns, report)
     }
 
@@ -179,7 +174,7 @@ fn a_null_value_is_skipped_a_null_time_refused_and_the_others_are_kept() {
         let (columns, report) = fixture.put(&Table::Samples, &rows);
         assert_eq!(report.accepted_sample_count, 2);
         assert_eq!(columns.refused.sample_count, 1);
-        assert!(columns.refused.first_reason.unwrap().contains("row 2: timestamp is null"));
+        assert!(columns.refused.first_reason().unwrap().contains("row 2: timestamp is null"));
         assert_eq!(fixture.stored()[r#"{__name__="up"}"#][0], (1, STALE_NAN_BITS));
     }
 }
@@ -329,7 +324,7 @@ fn incomplete_lists_lose_only_what_is_unusable() {
     let (columns, report) = fixture.put(&Table::Samples, &rows);
     assert_eq!(report.accepted_sample_count, 2);
     assert_eq!(columns.refused.sample_count, 3);
-    assert!(columns.refused.first_reason.unwrap().contains("row 0: a timestamp is null"));
+    assert!(columns.refused.first_reason().unwrap().contains("row 0: timestamp 2 of the list is null"));
     let expected = BTreeMap::from([
         (r#"{__name__="a"}"#.to_owned(), vec![(1, bits(1.0))]),
         (r#"{__name__="c"}"#.to_owned(), vec![(6, bits(6.0))]),
@@ -375,6 +370,133 @@ fn tenants_never_share_a_key() {
     let first = fixture.decode(&Table::Samples, &rows).keys;
     fixture.tenant = TenantId::new("other").unwrap();
     assert_ne!(first, fixture.decode(&Table::Samples, &rows).keys);
+}
+
+#[test]
+fn wide_rows_become_a_metric_for_each_field() {
+    let fixture = Fixture::new();
+    let rows = batch(vec![
+        ("host", texts(&[Some("a"), Some("b"), Some("a")])),
+        ("timestamp", times(&[Some(1), Some(2), Some(3)])),
+        ("user", doubles(&[Some(1.0), None, Some(3.0)])),
+        ("idle", Arc::new(Float32Array::from(vec![0.5, 0.25, 0.125]))),
+        ("start_timestamp", times(&[Some(-5), None, Some(-5)])),
+    ]);
+    let (columns, report) = fixture.put(&Table::Metric("cpu".to_owned()), &rows);
+    assert_eq!((report.accepted_sample_count, columns.refused.sample_count), (5, 0));
+    let expected = BTreeMap::from([
+        (r#"{__name__="cpu_idle", host="a"}"#.to_owned(), vec![(1, bits(0.5)), (3, bits(0.125))]),
+        (r#"{__name__="cpu_idle", host="b"}"#.to_owned(), vec![(2, bits(0.25))]),
+        (r#"{__name__="cpu_user", host="a"}"#.to_owned(), vec![(1, bits(1.0)), (3, bits(3.0))]),
+    ]);
+    assert_eq!(fixture.stored(), expected);
+    let starts: Vec<i64> = columns.starts.up_to(5).each(5).collect();
+    assert_eq!(starts, [NOW_MS - 5, NOW_MS - 5, NOW_MS - 5, NOW_MS - 5, 0]);
+    let long = batch(vec![
+        ("host", texts(&[Some("a")])),
+        ("timestamp", times(&[Some(1)])),
+        ("value", doubles(&[Some(1.0)])),
+    ]);
+    let keys = fixture.decode(&Table::Metric("cpu_user".to_owned()), &long).keys;
+    assert_eq!(keys, columns.keys[..1], "a wide row has another key than a long one");
+}
+
+#[test]
+fn run_end_encoded_columns_are_the_same_as_plain_ones() {
+    let fixture = Fixture::new();
+    let runs = |ends: Vec<i32>, values: ArrayRef| -> ArrayRef {
+        Arc::new(RunArray::try_new(&Int32Array::from(ends), &values).unwrap())
+    };
+    let dictionary = cast(
+        &texts(&[Some("a"), None, Some("b")]),
+        &DataType::Dictionary(Box::new(DataType::UInt8), Box::new(DataType::LargeUtf8)),
+    );
+    let rows = batch(vec![
+        ("metric", runs(vec![5], texts(&[Some("up")]))),
+        ("host", runs(vec![2, 3, 5], dictionary.unwrap())),
+        ("timestamp", runs(vec![1, 2, 4, 5], times(&[Some(1), Some(2), Some(3), Some(4)]))),
+        ("value", runs(vec![4, 5], doubles(&[Some(7.0), None]))),
+    ]);
+    let (_, report) = fixture.put(&Table::Samples, &rows);
+    assert_eq!(report.accepted_sample_count, 4);
+    let expected = BTreeMap::from([
+        (r#"{__name__="up", host="a"}"#.to_owned(), vec![(1, bits(7.0)), (2, bits(7.0))]),
+        (r#"{__name__="up", host="b"}"#.to_owned(), vec![(3, bits(7.0))]),
+        (r#"{__name__="up"}"#.to_owned(), vec![(3, bits(7.0))]),
+    ]);
+    assert_eq!(fixture.stored(), expected);
+}
+
+#[test]
+fn labels_as_a_list_of_pairs_are_a_map() {
+    let fixture = Fixture::new();
+    let labels = map(&[&[("__name__", "up"), ("host", "a")], &[("__name__", "up")]]);
+    let entries = labels.as_map().entries().clone();
+    let pairs = list(Arc::new(entries), &[2, 1]);
+    let large = DataType::LargeList(Arc::new(Field::new_list_field(
+        pairs.as_list::<i32>().values().data_type().clone(),
+        true,
+    )));
+    for (offset, pairs) in [(1, Arc::clone(&pairs)), (2, cast(&pairs, &large).unwrap())] {
+        let rows = batch(vec![
+            ("labels", pairs),
+            ("timestamp", times(&[Some(offset), Some(offset)])),
+            ("value", doubles(&[Some(1.0), Some(2.0)])),
+        ]);
+        assert_eq!(fixture.put(&Table::Samples, &rows).1.accepted_sample_count, 2);
+    }
+    assert_eq!(fixture.stored().len(), 2);
+}
+
+#[test]
+fn a_refused_row_is_named_by_its_number_in_every_layout() {
+    const ROW_COUNT: i64 = 10_000;
+    const BAD_ROW: usize = 7_777;
+    let too_old = |row: i64| if row == BAD_ROW as i64 { -NOW_MS } else { row };
+    let all: Vec<Option<i64>> = (0..ROW_COUNT).map(|row| Some(too_old(row))).collect();
+    let values = doubles(&vec![Some(1.0); ROW_COUNT as usize]);
+    let host = |group_size: i64| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(
+            (0..ROW_COUNT).map(|row| format!("h{}", row / group_size % 10)),
+        ))
+    };
+    for group_size in [1, 1_000] {
+        let fixture = Fixture::new();
+        let rows = batch(vec![
+            ("host", host(group_size)),
+            ("timestamp", times(&all)),
+            ("value", Arc::clone(&values)),
+        ]);
+        let (columns, report) = fixture.put(&Table::Metric("up".to_owned()), &rows);
+        assert_eq!(report.accepted_sample_count, 9_999);
+        let refused = columns.refused_rows(&report);
+        let [RefusedRow { row, samples, reason }] = refused.rows.as_slice() else { panic!("{refused:?}") };
+        assert_eq!((*row, *samples), (Some(BAD_ROW), 1));
+        assert!(reason.contains("older than"), "{reason}");
+        let rows = batch(vec![
+            ("host", host(group_size)),
+            ("timestamp", times(&all)),
+            ("user", Arc::clone(&values)),
+            ("idle", Arc::clone(&values)),
+        ]);
+        let (columns, report) = fixture.put(&Table::Metric("cpu".to_owned()), &rows);
+        let found: Vec<_> = columns.refused_rows(&report).rows.iter().map(|refused| refused.row).collect();
+        assert_eq!(found, [Some(BAD_ROW); 2]);
+    }
+    let fixture = Fixture::new();
+    let rows = batch(vec![
+        ("metric", host(1_000).slice(0, 10)),
+        ("timestamps", list(times(&all[..100]), &[10; 10])),
+        ("values", list(values.slice(0, 100), &[10; 10])),
+    ]);
+    let (columns, mut report) = fixture.put(&Table::Samples, &rows);
+    assert!(columns.refused_rows(&report).rows.is_empty());
+    report.rejections.push(mytsdb_storage::Rejection {
+        series_index: 3,
+        sample_count: 2,
+        reason: mytsdb_storage::RejectReason::InvalidLabels("no".to_owned()),
+    });
+    assert_eq!(columns.refused_rows(&report).rows[0].row, Some(3));
 }
 
 proptest! {

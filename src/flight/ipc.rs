@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{RecordBatchDecoder, read_dictionary_impl};
 use arrow::ipc::{MessageHeader, root_as_message};
@@ -19,6 +19,9 @@ use arrow_flight::FlightData;
 
 /// Alignment at which the widest numbers of a body can be read in place.
 const ALIGNMENT_BYTES: usize = 16;
+
+/// What a row takes while it is decoded, if it takes nothing of the body: key, group, time, value.
+const RUN_ROW_BYTES: usize = 36;
 
 /// Why a message could not be decoded; always the sender's mistake.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,8 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct IpcDecoder {
     schema: Option<SchemaRef>,
+    /// Whether a row may take no bytes of the body, as it does in run-end-encoded columns.
+    has_runs: bool,
     dictionaries: HashMap<i64, ArrayRef>,
     bytes_max: usize,
 }
@@ -99,7 +104,7 @@ pub(super) struct IpcDecoder {
 impl IpcDecoder {
     /// A decoder for messages and dictionaries that take at most `bytes_max` bytes after decompression.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { schema: None, dictionaries: HashMap::new(), bytes_max }
+        Self { schema: None, has_runs: false, dictionaries: HashMap::new(), bytes_max }
     }
 
     /// Decodes the next message of the stream.
@@ -117,6 +122,7 @@ impl IpcDecoder {
                 }
                 let schema = Schema::try_from(data).map_err(|source| body("the schema", source))?;
                 let schema = Arc::new(schema);
+                self.has_runs = schema.fields().iter().any(|field| has_runs(field.data_type()));
                 self.schema = Some(Arc::clone(&schema));
                 Ok(Message::Schema(schema))
             }
@@ -165,6 +171,7 @@ impl IpcDecoder {
             .header_as_record_batch()
             .ok_or_else(|| IpcError::Header("the record batch is missing".to_owned()))?;
         check_buffers(&batch, &data.data_body, self.bytes_max)?;
+        self.check_lengths(&batch)?;
         guarded("a record batch", || {
             let body = aligned(data);
             let version = message.version();
@@ -172,6 +179,47 @@ impl IpcDecoder {
                 .with_require_alignment(false)
                 .read_record_batch()
         })
+    }
+
+    /// Checks that the rows of a batch fit the limit although they may take no bytes of its body.
+    fn check_lengths(&self, batch: &arrow::ipc::RecordBatch<'_>) -> Result<(), IpcError> {
+        let row_bytes = if self.has_runs { RUN_ROW_BYTES } else { 1 };
+        let nodes = batch.nodes().into_iter().flatten().map(|node| node.length());
+        let longest = nodes.chain([batch.length()]).max().unwrap_or(0);
+        let given = usize::try_from(longest).unwrap_or(usize::MAX).saturating_mul(row_bytes);
+        if given > self.bytes_max {
+            let what = "a message with its rows unrolled";
+            return Err(IpcError::TooLarge { what, given, limit: self.bytes_max });
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a row of this type may take no bytes of the body.
+fn has_runs(kind: &DataType) -> bool {
+    match kind {
+        DataType::RunEndEncoded(..) | DataType::Null => true,
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
+            has_runs(item.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| has_runs(field.data_type())),
+        _ => false,
+    }
+}
+
+/// Bytes that a message takes when decompressed, as it says itself; those of its body if it says nonsense.
+pub(super) fn unpacked_bytes(data: &FlightData) -> usize {
+    let body_bytes = data.data_body.len();
+    let Ok(message) = root_as_message(&data.data_header) else { return body_bytes };
+    let batch = match message.header_type() {
+        MessageHeader::RecordBatch => message.header_as_record_batch(),
+        MessageHeader::DictionaryBatch => message.header_as_dictionary_batch().and_then(|batch| batch.data()),
+        _ => None,
+    };
+    let is_compressed = |batch: &arrow::ipc::RecordBatch<'_>| batch.compression().is_some();
+    match batch.filter(is_compressed).map(|batch| buffer_bytes(&batch, &data.data_body)) {
+        Some(Ok(unpacked_bytes)) => unpacked_bytes.max(body_bytes),
+        _ => body_bytes,
     }
 }
 
@@ -185,6 +233,15 @@ fn guarded<T>(what: &'static str, decode: impl FnOnce() -> Result<T, ArrowError>
 
 /// Checks that every buffer lies inside the body and how many bytes they have when decompressed.
 fn check_buffers(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8], bytes_max: usize) -> Result<(), IpcError> {
+    let given = buffer_bytes(batch, body)?;
+    if given > bytes_max {
+        return Err(IpcError::TooLarge { what: "a decompressed message", given, limit: bytes_max });
+    }
+    Ok(())
+}
+
+/// Bytes of all buffers of a batch when decompressed.
+fn buffer_bytes(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8]) -> Result<usize, IpcError> {
     let is_compressed = batch.compression().is_some();
     let mut given = 0_usize;
     for buffer in batch.buffers().into_iter().flatten() {
@@ -200,10 +257,7 @@ fn check_buffers(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8], bytes_max: us
         };
         given = given.saturating_add(unpacked);
     }
-    if given > bytes_max {
-        return Err(IpcError::TooLarge { what: "a decompressed message", given, limit: bytes_max });
-    }
-    Ok(())
+    Ok(given)
 }
 
 fn body(what: &'static str, source: ArrowError) -> IpcError {
@@ -222,7 +276,7 @@ fn aligned(data: &FlightData) -> Buffer {
 #[cfg(test)]
 mod tests {
     use arrow::array::{Array, DictionaryArray, Float64Array};
-    use arrow::datatypes::{DataType, Field, Int32Type};
+    use arrow::datatypes::{Field, Int32Type};
     use arrow::ipc::CompressionType;
     use arrow::ipc::writer::IpcWriteOptions;
     use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
@@ -284,6 +338,34 @@ mod tests {
     fn dictionaries_have_a_limit_of_their_own() {
         let error = decode(&messages(None), 8).unwrap_err();
         assert!(matches!(error, IpcError::TooLarge { limit: 8, .. }), "{error}");
+    }
+
+    #[test]
+    fn rows_that_take_no_bytes_of_the_body_have_a_limit_all_the_same() {
+        let ends = arrow::array::Int64Array::from(vec![1 << 40]);
+        let runs = arrow::array::RunArray::try_new(&ends, &Float64Array::from(vec![1.0])).unwrap();
+        let schema = Schema::new(vec![Field::new("value", runs.data_type().clone(), true)]);
+        let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(runs)]).unwrap();
+        let encoder = FlightDataEncoderBuilder::new()
+            .with_max_flight_data_size(usize::MAX)
+            .build(futures::stream::iter([Ok(batch)]).boxed());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let messages: Vec<FlightData> = runtime.block_on(encoder.try_collect()).unwrap();
+        let error = decode(&messages, BYTES_MAX).unwrap_err();
+        assert!(matches!(error, IpcError::TooLarge { given, .. } if given > 1 << 40), "{error}");
+    }
+
+    #[test]
+    fn the_bytes_that_a_message_unpacks_to_are_known_before() {
+        let plain = messages(None);
+        assert_eq!(unpacked_bytes(&plain[2]), plain[2].data_body.len());
+        let mut packed = messages(Some(CompressionType::ZSTD)).remove(2);
+        let mut body = packed.data_body.to_vec();
+        body[..8].copy_from_slice(&(1_i64 << 30).to_le_bytes());
+        packed.data_body = body.into();
+        assert!(unpacked_bytes(&packed) >= 1 << 30);
+        packed.data_header = Bytes::from_static(b"nonsense");
+        assert_eq!(unpacked_bytes(&packed), packed.data_body.len());
     }
 
     #[test]

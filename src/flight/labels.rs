@@ -19,7 +19,8 @@ const MAP_MARK: [u8; 4] = u32::MAX.to_le_bytes();
 /// The label columns of one batch.
 #[derive(Debug)]
 pub(super) struct LabelColumns {
-    metric: Option<String>,
+    /// What the table stands for: one metric, none, or the one of each value column.
+    metrics: Vec<String>,
     texts: Vec<(String, TextColumn)>,
     map: Option<MapColumn>,
 }
@@ -37,14 +38,19 @@ impl LabelColumns {
             }
             None => None,
         };
-        Ok(Self { metric: layout.metric.clone(), texts, map })
+        Ok(Self { metrics: layout.metrics.clone(), texts, map })
     }
 
-    /// The series key of every row.
+    /// No label columns: for rows whose labels are elsewhere.
+    pub(super) fn none() -> Self {
+        Self { metrics: Vec::new(), texts: Vec::new(), map: None }
+    }
+
+    /// The series key of every row, of the first metric if there are several.
     pub(super) fn keys(&self, storage: &Storage, tenant: &TenantId, row_count: usize) -> Vec<u128> {
         let mut hasher = Hasher { storage, scratch: Vec::with_capacity(1024) };
         let mut base = hasher.label("\0flight tenant", tenant.as_str());
-        if let Some(metric) = &self.metric {
+        if let Some(metric) = self.metrics.first() {
             base = base.wrapping_add(hasher.label(METRIC_NAME, metric));
         }
         let mut keys = vec![base; row_count];
@@ -57,9 +63,17 @@ impl LabelColumns {
         keys
     }
 
-    fn label_set(&self, row: usize) -> Result<LabelSet, String> {
+    /// What turns the key of a row for the first metric into the one for another.
+    pub(super) fn key_difference(&self, storage: &Storage, metric_id: usize) -> u128 {
+        let mut hasher = Hasher { storage, scratch: Vec::new() };
+        let mut hash_of =
+            |id: usize| self.metrics.get(id).map_or(0, |metric| hasher.label(METRIC_NAME, metric));
+        hash_of(metric_id).wrapping_sub(hash_of(0))
+    }
+
+    fn label_set(&self, row: usize, metric_id: usize) -> Result<LabelSet, String> {
         let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(16);
-        pairs.extend(self.metric.as_deref().map(|metric| (METRIC_NAME, metric)));
+        pairs.extend(self.metrics.get(metric_id).map(|metric| (METRIC_NAME, metric.as_str())));
         pairs.extend(self.texts.iter().map(|(name, column)| (name.as_str(), column.get(row))));
         if let Some(map) = &self.map {
             pairs.extend(map.entries(row).map(|entry| (map.names.get(entry), map.texts.get(entry))));
@@ -82,12 +96,15 @@ pub(super) struct RowLabels<'a> {
     pub(super) columns: &'a LabelColumns,
     /// Per series: a row that has its labels.
     pub(super) rows: &'a [u32],
+    /// Per series: its metric; empty = the first one.
+    pub(super) metric_ids: &'a [u16],
 }
 
 impl LabelSource for RowLabels<'_> {
     fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
         let row = self.rows.get(series_index).ok_or_else(|| format!("no row for series {series_index}"))?;
-        self.columns.label_set(*row as usize)
+        let metric_id = self.metric_ids.get(series_index).copied().unwrap_or(0);
+        self.columns.label_set(*row as usize, metric_id.into())
     }
 }
 

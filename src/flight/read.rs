@@ -1,28 +1,31 @@
 //! `DoGet`: PromQL and table scans as streams of record batches.
 //!
-//! A query is evaluated whole before the first batch, so that its errors come as the status of the call; its batches
-//! and those of a table scan are then built one at a time as the client takes them. Dropping the call stops it.
+//! A query is evaluated whole before the first batch, and a table's series are found, so that errors come as the status of
+//! the call; batches are then built one at a time as the client takes them. Dropping the call stops it.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt, try_unfold};
-use mytsdb_promql::{CancelReason, EvalError, MatrixSeries, QueryOutput, Value};
-use mytsdb_storage::Snapshot;
-use mytsdb_storage::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TenantId, TimeRange};
-use mytsdb_storage::read::{ReadError, SampleColumns};
+use mytsdb_promql::{CancelReason, EvalError, QueryOutput, Value};
+use mytsdb_storage::model::{LabelSet, TenantId};
 use tonic::Status;
 
 use super::FlightOptions;
-use super::rows::{Batches, ReadSeries, SeriesRows};
-use super::schema::Table;
+use super::rows::{Batches, ReadSeries, RowColumns, SeriesRows};
+use super::scan::{self, BatchRows, Held, eval_status};
+use super::shape::Shape;
 use super::ticket::{Query, Source};
 use crate::core::Core;
 use crate::queries::{CancelOnDrop, Description, Place, StartError};
+
+/// Messages of a read.
+pub(super) type Rows = BoxStream<'static, Result<FlightData, Status>>;
 
 /// Runs `query` and returns its rows as Flight messages.
 pub(super) async fn stream(
@@ -30,7 +33,7 @@ pub(super) async fn stream(
     tenant: TenantId,
     query: Query,
     options: &FlightOptions,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<Rows, Status> {
     let (asked, timeout) = (Instant::now(), options.query_timeout);
     let (query_text, times_ms) = query.source.describe(core.now_ms());
     let description = Description {
@@ -47,33 +50,46 @@ pub(super) async fn stream(
         .await
         .map_err(|error| start_status(&error))?;
     let cancellation = place.cancellation().clone();
-    let _guard = CancelOnDrop(cancellation.clone());
-    let schema = query.columns.schema();
-    let columns = query.columns;
+    // It goes with the rows: a client that drops them, or the call before, stops the read.
+    let guard = CancelOnDrop(cancellation.clone());
+    let schema = query.shape.schema();
+    let row_count_max = options.read_row_count_max.max(1);
     let worker = Arc::clone(&core);
     let work = move || {
-        let rows = run(&worker, &tenant, query.source, &place);
+        let rows = run(&worker, &tenant, query, place, row_count_max);
         let error = rows.as_ref().err().map(Status::message);
         worker.queries.log_end(&description, error, None, worker.now_ms());
         rows
     };
-    let series = tokio::select! {
+    let batches = tokio::select! {
         rows = core.blocking.run(work) => rows.map_err(|error| Status::unavailable(error.to_string()))??,
         () = tokio::time::sleep(timeout.saturating_sub(asked.elapsed())) => {
             cancellation.cancel(CancelReason::TimedOut);
             return Err(eval_status(EvalError::TimedOut));
         }
     };
-    let batches = batch_stream(core, Batches::new(series, columns, options.read_row_count_max));
+    Ok(messages(schema, batch_stream(core, batches, guard)))
+}
+
+/// Batches that are there already as Flight messages.
+pub(super) fn of_batch(batch: RecordBatch) -> Rows {
+    messages(batch.schema(), futures::stream::iter([Ok(batch)]))
+}
+
+fn messages(
+    schema: SchemaRef,
+    batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
+) -> Rows {
     let messages = FlightDataEncoderBuilder::new().with_schema(schema).build(batches);
-    Ok(messages.map(|message| message.map_err(Status::from)).boxed())
+    messages.map(|message| message.map_err(Status::from)).boxed()
 }
 
 fn batch_stream(
     core: Arc<Core>,
-    batches: Batches,
+    batches: BatchRows,
+    guard: CancelOnDrop,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static {
-    try_unfold(batches, move |mut batches| {
+    try_unfold((batches, guard), move |(mut batches, guard)| {
         let core = Arc::clone(&core);
         async move {
             let (next, batches) = core
@@ -82,14 +98,20 @@ fn batch_stream(
                 .await
                 .map_err(|error| FlightError::from(Status::unavailable(error.to_string())))?;
             match next.transpose().map_err(FlightError::from)? {
-                Some(batch) => Ok(Some((batch, batches))),
+                Some(batch) => Ok(Some((batch, (batches, guard)))),
                 None => Ok(None),
             }
         }
     })
 }
 
-fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<SeriesRows, Status> {
+fn run(
+    core: &Core,
+    tenant: &TenantId,
+    query: Query,
+    place: Place,
+    row_count_max: usize,
+) -> Result<BatchRows, Status> {
     let engine = place.engine(&core.engine, None);
     let cancellation = place.cancellation();
     let snapshot = core.storage.reader(tenant);
@@ -97,8 +119,12 @@ fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<
         mytsdb_promql::parse(promql, &core.parse_options)
             .map_err(|error| Status::invalid_argument(error.to_string()))
     };
-    let output = match source {
-        Source::Table { table, range } => return scan(&snapshot, &table, range),
+    let output = match query.source {
+        Source::Table(selection) => {
+            let held = Held::new(place, core.engine.options().query_bytes_max);
+            let options = &core.parse_options;
+            return scan::batches(&snapshot, &selection, query.shape, options, held, row_count_max);
+        }
         Source::Instant { promql, time_ms } => {
             let time_ms = time_ms.unwrap_or_else(|| core.now_ms());
             engine.instant(&snapshot, &parse(&promql)?, time_ms, cancellation)
@@ -110,16 +136,21 @@ fn run(core: &Core, tenant: &TenantId, source: Source, place: &Place) -> Result<
     let QueryOutput { value, memory, .. } = output.map_err(eval_status)?;
     let rows = rows_of(value)?;
     // The result counts against the limits until its last row is sent.
-    Ok(Box::new(rows.inspect(move |_| {
+    let rows = rows.inspect(move |_| {
         let _held = &memory;
-    })))
+    });
+    let columns = match query.shape {
+        Shape::Samples(columns) => columns,
+        _ => RowColumns::default(),
+    };
+    Ok(Box::new(Batches::new(Box::new(rows), columns, row_count_max)))
 }
 
 /// A value column has room for numbers only.
 fn no_histograms(labels: &LabelSet) -> Status {
     Status::unimplemented(format!(
         "the result has native histograms (series {labels}), which have no place in a value column: ask for \
-         histogram_count, histogram_sum, histogram_quantile … of them"
+         histogram_count, histogram_sum, histogram_quantile … of them, or for the samples themselves by an export"
     ))
 }
 
@@ -139,33 +170,21 @@ fn rows_of(value: Value) -> Result<SeriesRows, Status> {
     match value {
         Value::Matrix(matrix) => Ok(Box::new(matrix.into_iter().map(|series| Ok(series.into())))),
         Value::Vector(samples) => Ok(Box::new(samples.into_iter().map(|sample| {
-            Ok(MatrixSeries {
+            Ok(ReadSeries {
                 labels: sample.labels,
                 timestamps_ms: vec![sample.timestamp_ms],
                 values: vec![sample.value],
-                histograms: Vec::new(),
-            }
-            .into())
+                ..ReadSeries::default()
+            })
         }))),
         Value::Scalar { timestamp_ms, value } => {
-            let labels = LabelSet::empty();
             let (timestamps_ms, values) = (vec![timestamp_ms], vec![value]);
-            let row = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
-            Ok(Box::new(std::iter::once(Ok(row.into()))))
+            let row = ReadSeries { timestamps_ms, values, ..ReadSeries::default() };
+            Ok(Box::new(std::iter::once(Ok(row))))
         }
         Value::String { .. } => {
             Err(Status::invalid_argument("the query gives a string, which has no place in a value column"))
         }
-    }
-}
-
-fn eval_status(error: EvalError) -> Status {
-    match error {
-        EvalError::Canceled => Status::cancelled(error.to_string()),
-        EvalError::TimedOut => Status::deadline_exceeded(error.to_string()),
-        EvalError::TooManyBytes { .. } => Status::resource_exhausted(error.to_string()),
-        EvalError::Read(error) => read_status(&error),
-        _ => Status::invalid_argument(error.to_string()),
     }
 }
 
@@ -175,34 +194,4 @@ fn start_status(error: &StartError) -> Status {
         StartError::Canceled => Status::cancelled(error.to_string()),
         StartError::TimedOut => Status::deadline_exceeded(error.to_string()),
     }
-}
-
-fn read_status(error: &ReadError) -> Status {
-    Status::data_loss(error.to_string())
-}
-
-fn scan(snapshot: &Snapshot, table: &Table, range: TimeRange) -> Result<SeriesRows, Status> {
-    let matchers = match table {
-        Table::Samples => Vec::new(),
-        Table::Metric(name) => vec![
-            Matcher::new(MatchOp::Equal, METRIC_NAME, name)
-                .map_err(|error| Status::invalid_argument(error.to_string()))?,
-        ],
-    };
-    let set = snapshot.select(&matchers, range).map_err(|error| read_status(&error))?;
-    Ok(Box::new((0..set.len()).map(move |index| {
-        let mut columns = SampleColumns::default();
-        set.read(index, range, &mut columns).map_err(|error| read_status(&error))?;
-        if !columns.histograms.is_empty() {
-            let series = set.labels(index);
-            return Err(Status::unimplemented(format!(
-                "reading native histograms (series {series}) as rows"
-            )));
-        }
-        let labels = set.labels(index).clone();
-        let timestamps_ms = std::mem::take(&mut columns.timestamps_ms);
-        let values = std::mem::take(&mut columns.values);
-        let series = MatrixSeries { labels, timestamps_ms, values, histograms: Vec::new() };
-        Ok(ReadSeries { series, starts: std::mem::take(&mut columns.starts) })
-    })))
 }

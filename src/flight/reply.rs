@@ -2,15 +2,26 @@
 //!
 //! The fields are GreptimeDB's (`request_id`, `affected_rows`, `elapsed_secs`) and ours. Rows count samples, also in
 //! the series layout where a row holds many. A client that does not read its acknowledgements never blocks the
-//! stream: beyond a limit they become one summary at the end.
+//! stream: beyond a limit they become one summary at the end. A Flight SQL ingest is answered by its number of rows alone,
+//! at the end; what was refused of it is said in the trailers of the call.
 
 use std::sync::{Mutex, PoisonError};
 
 use arrow_flight::PutResult;
+use arrow_flight::sql::DoPutUpdateResult;
 use mytsdb_storage::WriteError;
+use prost::Message;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+
+use super::batch::RefusedRow;
+
+/// Most refused rows that a summary names.
+const SUMMARY_ROW_COUNT_MAX: usize = 20;
+/// Most bytes of a reason in the trailers of a call.
+const TRAILER_BYTES_MAX: usize = 1_000;
 
 /// The acknowledgement of one batch, or of several as a summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,6 +37,9 @@ pub(super) struct Ack {
     /// Why the first refused sample was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// The first refused rows with their reasons; in a summary positions are those in their batches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rejected: Vec<RefusedRow>,
     /// The samples are on disk, as the server's `--wal-sync` says.
     pub(super) durable: bool,
     /// Batches that a summary stands for; absent for a single batch.
@@ -40,6 +54,8 @@ impl Ack {
         self.elapsed_secs += other.elapsed_secs;
         self.rejected_rows += other.rejected_rows;
         self.error = self.error.take().or(other.error);
+        let room = SUMMARY_ROW_COUNT_MAX.saturating_sub(self.rejected.len());
+        self.rejected.extend(other.rejected.into_iter().take(room));
         self.batch_count = Some(self.batch_count.unwrap_or(1) + other.batch_count.unwrap_or(1));
     }
 
@@ -51,9 +67,42 @@ impl Ack {
     }
 }
 
+/// The answer to a Flight SQL ingest: how many rows were stored.
+pub(super) fn update_result(total: Option<&Ack>) -> PutResult {
+    let record_count = total.map_or(0, |total| total.affected_rows as i64);
+    PutResult { app_metadata: DoPutUpdateResult { record_count }.encode_to_vec().into() }
+}
+
+/// What ends the call of a Flight SQL ingest of which something was refused: success with trailers if the rest was
+/// stored, an error if nothing was.
+pub(super) fn refusal_status(total: &Ack) -> Option<Status> {
+    let reason = total.error.as_deref()?;
+    let rejected_rows = total.rejected_rows;
+    if total.affected_rows == 0 {
+        return Some(Status::invalid_argument(format!("all {rejected_rows} rows were refused: {reason}")));
+    }
+    let mut trailers = MetadataMap::new();
+    trailers.insert("mytsdb-rejected-rows", MetadataValue::from(rejected_rows as u64));
+    let ascii = reason.chars().filter(|letter| letter.is_ascii() && !letter.is_ascii_control());
+    if let Ok(reason) = MetadataValue::try_from(ascii.take(TRAILER_BYTES_MAX).collect::<String>()) {
+        trailers.insert("mytsdb-rejected-reason", reason);
+    }
+    Some(Status::with_metadata(Code::Ok, "", trailers))
+}
+
+/// When a stream is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AckStyle {
+    /// Every batch, as JSON.
+    PerBatch,
+    /// Once, as Flight SQL wants it.
+    Total,
+}
+
 /// Where the acknowledgements of one stream go.
 #[derive(Debug)]
 pub(super) struct Acks {
+    style: AckStyle,
     replies: mpsc::Sender<Result<PutResult, Status>>,
     kept: Mutex<Kept>,
 }
@@ -66,8 +115,8 @@ struct Kept {
 
 impl Acks {
     /// Sends to `replies`; its capacity is the number of acknowledgements that may lie unread.
-    pub(super) fn new(replies: mpsc::Sender<Result<PutResult, Status>>) -> Self {
-        Self { replies, kept: Mutex::default() }
+    pub(super) fn new(style: AckStyle, replies: mpsc::Sender<Result<PutResult, Status>>) -> Self {
+        Self { style, replies, kept: Mutex::default() }
     }
 
     /// Takes the outcome of a batch. Never blocks: the WAL's thread calls it.
@@ -79,6 +128,7 @@ impl Acks {
         }
         match &mut kept.summary {
             Some(summary) => summary.absorb(ack),
+            None if self.style == AckStyle::Total => kept.summary = Some(ack),
             None => {
                 // A closed channel means a client that is gone: nobody is left to tell.
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.replies.try_send(ack.to_put_result()) {
@@ -115,6 +165,7 @@ mod tests {
             elapsed_secs: 0.5,
             rejected_rows: 1,
             error: (request_id == 3).then(|| "third".to_owned()),
+            rejected: Vec::new(),
             durable: true,
             batch_count: None,
         }
@@ -130,7 +181,7 @@ mod tests {
     #[test]
     fn acknowledgements_nobody_reads_become_one_summary() {
         let (sender, mut receiver) = mpsc::channel(2);
-        let acks = Acks::new(sender);
+        let acks = Acks::new(AckStyle::PerBatch, sender);
         (1..=5).for_each(|id| acks.push(ack(id), Ok(())));
         let (summary, failure) = acks.take_rest();
         let summary = summary.unwrap();
@@ -141,9 +192,28 @@ mod tests {
     }
 
     #[test]
+    fn flight_sql_is_told_the_total_and_what_was_refused_in_trailers() {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let acks = Acks::new(AckStyle::Total, sender);
+        (1..=5).for_each(|id| acks.push(ack(id), Ok(())));
+        assert!(receiver.try_recv().is_err());
+        let mut total = acks.take_rest().0.unwrap();
+        let result = DoPutUpdateResult::decode(update_result(Some(&total)).app_metadata).unwrap();
+        assert_eq!(result.record_count, 50);
+        let status = refusal_status(&total).unwrap();
+        assert_eq!(status.code(), Code::Ok);
+        assert_eq!(status.metadata().get("mytsdb-rejected-rows").unwrap(), "5");
+        assert_eq!(status.metadata().get("mytsdb-rejected-reason").unwrap(), "third");
+        total.affected_rows = 0;
+        assert_eq!(refusal_status(&total).unwrap().code(), Code::InvalidArgument);
+        total.error = None;
+        assert!(refusal_status(&total).is_none());
+    }
+
+    #[test]
     fn a_failed_commit_is_no_acknowledgement() {
         let (sender, mut receiver) = mpsc::channel(2);
-        let acks = Acks::new(sender);
+        let acks = Acks::new(AckStyle::PerBatch, sender);
         acks.push(ack(1), Err(WriteError::ReadOnly { reason: "disk".to_owned() }));
         assert!(receiver.try_recv().is_err());
         let failure = acks.take_rest().1.unwrap();

@@ -4,26 +4,23 @@
 //! Roles come from field metadata `mytsdb.role`, then `iox::column::type`, then the column's name.
 //! Not here: the schemas of reads (see [`super::rows`]), the types of numbers (see [`super::columns`]).
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 
-use super::columns;
+use super::table::Table;
+use super::{columns, histogram_columns};
 
 /// Field metadata that says what a column is.
-const ROLE_KEY: &str = "mytsdb.role";
+pub(super) const ROLE_KEY: &str = "mytsdb.role";
 /// The same in InfluxDB's words.
-const IOX_KEY: &str = "iox::column::type";
+pub(super) const IOX_KEY: &str = "iox::column::type";
 
 /// Text types allowed for labels and the metric.
-pub(super) const TEXT_TYPES: &str = "Utf8, LargeUtf8, Utf8View or a dictionary of them";
+pub(super) const TEXT_TYPES: &str = "Utf8, LargeUtf8, Utf8View, a dictionary or run-end-encoding of them";
 
-/// What the stream is written to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Table {
-    /// Samples of any metric.
-    Samples,
-    /// Samples of the metric with this name.
-    Metric(String),
-}
+/// Most columns of a batch.
+const COLUMN_COUNT_MAX: usize = 4_096;
+/// Most columns that a message lists.
+const LISTED_COLUMN_COUNT_MAX: usize = 50;
 
 /// Why a schema cannot be ingested.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,13 +60,34 @@ pub(super) enum SchemaError {
     },
     /// Field metadata names no role.
     #[error(
-        "column {column:?}: metadata mytsdb.role is {found:?}; allowed is metric, timestamp, start_timestamp, value, label or labels"
+        "column {column:?}: metadata mytsdb.role is {found:?}; allowed is metric, timestamp, start_timestamp, value, field, label, labels, histogram or exemplar_labels"
     )]
     Role {
         /// The column.
         column: String,
         /// The word found.
         found: String,
+    },
+    /// Columns that only the table of a metric can have.
+    #[error(
+        "columns {first:?} and {second:?} are fields, which become metrics named <table>_<column>: write them to a \
+         path or table with that name, not to {table:?}"
+    )]
+    FieldsWithoutName {
+        /// The first field.
+        first: String,
+        /// The second field.
+        second: String,
+        /// The table that was named.
+        table: String,
+    },
+    /// Too many columns.
+    #[error("the schema has {given} columns, the limit is {limit}")]
+    TooManyColumns {
+        /// How many.
+        given: usize,
+        /// Most columns.
+        limit: usize,
     },
 }
 
@@ -79,15 +97,29 @@ enum Role {
     Timestamp,
     StartTimestamp,
     Value,
+    Field,
     Label,
     Labels,
+    Histogram,
+    ExemplarLabels,
+}
+
+/// What a row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    /// A sample.
+    Long,
+    /// A series with lists of samples.
+    Series,
+    /// A sample of several metrics.
+    Wide,
 }
 
 /// Which column is what. All positions are indexes of columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Whether a row is a whole series (lists of samples) or one sample.
-    pub(super) is_series: bool,
+    /// What a row is.
+    pub(super) kind: RowKind,
     /// Label name and column of every text column, the metric (`__name__`) included.
     pub(super) text_columns: Vec<(String, usize)>,
     /// The column with a map of labels.
@@ -96,15 +128,23 @@ pub(super) struct Layout {
     pub(super) timestamp: usize,
     /// When counting began.
     pub(super) start_timestamp: Option<usize>,
-    /// Sample values.
-    pub(super) value: usize,
-    /// The metric that the table stands for.
-    pub(super) metric: Option<String>,
+    /// Sample values, of each of `metrics` if a row is wide, else one column or none.
+    pub(super) values: Vec<usize>,
+    /// Native histograms.
+    pub(super) histogram: Option<usize>,
+    /// The labels of exemplars.
+    pub(super) exemplar_labels: Option<usize>,
+    /// The metric that the table stands for, or one for each of `values`.
+    pub(super) metrics: Vec<String>,
 }
 
 impl Layout {
     /// Finds the layout of `schema` for `table`.
     pub(super) fn detect(schema: &Schema, table: &Table) -> Result<Self, SchemaError> {
+        let given = schema.fields().len();
+        if given > COLUMN_COUNT_MAX {
+            return Err(SchemaError::TooManyColumns { given, limit: COLUMN_COUNT_MAX });
+        }
         let mut found = Found::default();
         for (position, field) in schema.fields().iter().enumerate() {
             let role = role_of(field, table)?;
@@ -112,26 +152,35 @@ impl Layout {
         }
         let timestamp =
             found.timestamp.ok_or_else(|| missing(schema, "timestamp", columns::TIMESTAMP_TYPES))?;
-        let value = found.value.ok_or_else(|| missing(schema, "value", columns::VALUE_TYPES))?;
-        let metric = match table {
-            Table::Metric(name) => Some(name.clone()),
-            Table::Samples => None,
-        };
-        if *table == Table::Samples && found.metric.is_none() && found.labels_map.is_none() {
+        if table.metric().is_none() && found.metric.is_none() && found.labels_map.is_none() {
             return Err(missing(schema, "metric", TEXT_TYPES));
         }
-        let is_series = check_samples(schema.field(timestamp), schema.field(value))?;
+        let (kind, values, metrics) = found.values(schema, table)?;
+        let is_series = match (kind, values.first()) {
+            (RowKind::Long, Some(value)) => check_samples(schema.field(timestamp), schema.field(*value))?,
+            _ => {
+                check_times(schema.field(timestamp))?;
+                false
+            }
+        };
+        if let Some(histogram) = found.histogram {
+            let field = schema.field(histogram);
+            let is_histogram = histogram_columns::is_histogram(field.data_type(), is_series);
+            require(is_histogram, field, "histogram", histogram_columns::TYPES)?;
+        }
         if let Some(start_timestamp) = found.start_timestamp {
             check_starts(schema.field(start_timestamp), is_series)?;
         }
         Ok(Self {
-            is_series,
+            kind: if is_series { RowKind::Series } else { kind },
             text_columns: found.text_columns,
             labels_map: found.labels_map,
             timestamp,
             start_timestamp: found.start_timestamp,
-            value,
-            metric,
+            values,
+            histogram: found.histogram,
+            exemplar_labels: found.exemplar_labels,
+            metrics,
         })
     }
 }
@@ -142,7 +191,10 @@ struct Found {
     timestamp: Option<usize>,
     start_timestamp: Option<usize>,
     value: Option<usize>,
+    fields: Vec<usize>,
     labels_map: Option<usize>,
+    histogram: Option<usize>,
+    exemplar_labels: Option<usize>,
     text_columns: Vec<(String, usize)>,
 }
 
@@ -154,12 +206,30 @@ impl Found {
         field: &Field,
         role: Role,
     ) -> Result<(), SchemaError> {
+        let map_types = || format!("Map of text to text, or a List of such pairs (text: {TEXT_TYPES})");
         let (slot, word) = match role {
-            Role::Metric => (&mut self.metric, "metric"),
+            Role::Metric => {
+                require(columns::is_text(field.data_type()), field, "metric", TEXT_TYPES)?;
+                self.text_columns.push((mytsdb_storage::model::METRIC_NAME.to_owned(), position));
+                (&mut self.metric, "metric")
+            }
             Role::Timestamp => (&mut self.timestamp, "timestamp"),
             Role::StartTimestamp => (&mut self.start_timestamp, "start timestamp"),
             Role::Value => (&mut self.value, "value"),
-            Role::Labels => (&mut self.labels_map, "labels map"),
+            Role::Histogram => (&mut self.histogram, "histogram"),
+            Role::Labels => {
+                require(columns::is_text_map(field.data_type()), field, "labels map", &map_types())?;
+                (&mut self.labels_map, "labels map")
+            }
+            Role::ExemplarLabels => {
+                require(columns::is_text_map(field.data_type()), field, "exemplar labels map", &map_types())?;
+                (&mut self.exemplar_labels, "exemplar labels map")
+            }
+            Role::Field => {
+                require(columns::is_value(field.data_type()), field, "field", columns::VALUE_TYPES)?;
+                self.fields.push(position);
+                return Ok(());
+            }
             Role::Label => {
                 require(columns::is_text(field.data_type()), field, "label", TEXT_TYPES)?;
                 self.text_columns.push((field.name().clone(), position));
@@ -173,22 +243,47 @@ impl Found {
                 second: field.name().clone(),
             });
         }
-        match role {
-            Role::Metric => {
-                require(columns::is_text(field.data_type()), field, "metric", TEXT_TYPES)?;
-                self.text_columns.push((mytsdb_storage::model::METRIC_NAME.to_owned(), position));
-                Ok(())
+        Ok(())
+    }
+
+    /// The kind of rows, the value columns and their metrics, before lists are looked at.
+    fn values(
+        &self,
+        schema: &Schema,
+        table: &Table,
+    ) -> Result<(RowKind, Vec<usize>, Vec<String>), SchemaError> {
+        let name_of = |position: usize| schema.field(position).name().clone();
+        let metrics: Vec<String> = table.metric().map(str::to_owned).into_iter().collect();
+        match (self.value, self.fields.as_slice(), table.metric()) {
+            (Some(value), [], _) => Ok((RowKind::Long, vec![value], metrics)),
+            (Some(value), [field, ..], _) => Err(SchemaError::Twice {
+                role: "value",
+                first: name_of(value.min(*field)),
+                second: name_of(value.max(*field)),
+            }),
+            (None, [], _) if self.histogram.is_some() => Ok((RowKind::Long, Vec::new(), metrics)),
+            (None, [], _) => Err(missing(schema, "value", columns::VALUE_TYPES)),
+            (None, fields, Some(table)) => {
+                let metrics = fields.iter().map(|field| format!("{table}_{}", name_of(*field))).collect();
+                Ok((RowKind::Wide, fields.to_vec(), metrics))
             }
-            Role::Labels => {
-                let allowed = format!("Map of text to text (text: {TEXT_TYPES})");
-                require(columns::is_text_map(field.data_type()), field, "labels map", &allowed)
-            }
-            Role::Timestamp | Role::StartTimestamp | Role::Value | Role::Label => Ok(()),
+            (None, [field], None) => Ok((RowKind::Long, vec![*field], metrics)),
+            (None, [first, second, ..], None) => Err(SchemaError::FieldsWithoutName {
+                first: name_of(*first),
+                second: name_of(*second),
+                table: table.name().to_owned(),
+            }),
         }
     }
 }
 
-fn require(holds: bool, field: &Field, role: &'static str, allowed: &str) -> Result<(), SchemaError> {
+/// Refuses a column whose type does not hold.
+pub(super) fn require(
+    holds: bool,
+    field: &Field,
+    role: &'static str,
+    allowed: &str,
+) -> Result<(), SchemaError> {
     if holds {
         return Ok(());
     }
@@ -200,12 +295,14 @@ fn require(holds: bool, field: &Field, role: &'static str, allowed: &str) -> Res
     })
 }
 
-fn missing(schema: &Schema, column: &'static str, allowed: &str) -> SchemaError {
-    let found = schema
-        .fields()
-        .iter()
-        .map(|field| format!("{} ({})", field.name(), field.data_type()))
-        .collect::<Vec<_>>();
+/// The error of a column that is not there.
+pub(super) fn missing(schema: &Schema, column: &'static str, allowed: &str) -> SchemaError {
+    let listed = schema.fields().iter().take(LISTED_COLUMN_COUNT_MAX);
+    let mut found: Vec<String> =
+        listed.map(|field| format!("{} ({})", field.name(), field.data_type())).collect();
+    if schema.fields().len() > found.len() {
+        found.push("…".to_owned());
+    }
     SchemaError::Missing { column, allowed: allowed.to_owned(), found: found.join(", ") }
 }
 
@@ -216,26 +313,36 @@ fn role_of(field: &Field, table: &Table) -> Result<Role, SchemaError> {
             "timestamp" => Ok(Role::Timestamp),
             "start_timestamp" => Ok(Role::StartTimestamp),
             "value" => Ok(Role::Value),
+            "field" => Ok(Role::Field),
             "label" => Ok(Role::Label),
             "labels" => Ok(Role::Labels),
+            "histogram" => Ok(Role::Histogram),
+            "exemplar_labels" => Ok(Role::ExemplarLabels),
             _ => Err(SchemaError::Role { column: field.name().clone(), found: word.clone() }),
         };
     }
     match field.metadata().get(IOX_KEY).map(String::as_str) {
         Some("iox::column_type::timestamp") => return Ok(Role::Timestamp),
         Some("iox::column_type::tag") => return Ok(Role::Label),
-        Some(word) if word.starts_with("iox::column_type::field::") => return Ok(Role::Value),
+        Some(word) if word.starts_with("iox::column_type::field::") => {
+            let is_list = columns::list_item(field.data_type()).is_some();
+            return Ok(if is_list { Role::Value } else { Role::Field });
+        }
         _ => {}
     }
     Ok(match field.name().as_str() {
-        "metric" | "__name__" if *table == Table::Samples => Role::Metric,
+        "metric" | "__name__" if table.metric().is_none() => Role::Metric,
         "timestamp" | "timestamps" => Role::Timestamp,
         // As text the name is a label like any other.
         "start_timestamp" | "start_timestamps" if !columns::is_text(field.data_type()) => {
             Role::StartTimestamp
         }
         "value" | "values" => Role::Value,
-        "labels" if matches!(field.data_type(), DataType::Map(..)) => Role::Labels,
+        "labels" if columns::is_text_map(field.data_type()) => Role::Labels,
+        "exemplar_labels" if *table == Table::Exemplars => Role::ExemplarLabels,
+        "histogram" | "histograms" if !columns::is_text(field.data_type()) => Role::Histogram,
+        // A float is no label: it can only be a field.
+        _ if columns::is_float(field.data_type()) => Role::Field,
         _ => Role::Label,
     })
 }
@@ -260,6 +367,10 @@ fn check_samples(timestamp: &Field, value: &Field) -> Result<bool, SchemaError> 
     Ok(is_series)
 }
 
+fn check_times(field: &Field) -> Result<(), SchemaError> {
+    require(columns::is_timestamp(field.data_type()), field, "timestamp", columns::TIMESTAMP_TYPES)
+}
+
 /// Checks the type of start times: one for each sample; in the series layout also one for the whole row.
 fn check_starts(field: &Field, is_series: bool) -> Result<(), SchemaError> {
     let kind = field.data_type();
@@ -269,132 +380,4 @@ fn check_starts(field: &Field, is_series: bool) -> Result<(), SchemaError> {
         false => columns::TIMESTAMP_TYPES.to_owned(),
     };
     require(columns::is_timestamp(item), field, "start timestamp", &allowed)
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::TimeUnit;
-
-    use super::*;
-
-    fn time() -> DataType {
-        DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
-    }
-
-    fn schema(fields: Vec<(&str, DataType)>) -> Schema {
-        Schema::new(fields.into_iter().map(|(name, kind)| Field::new(name, kind, true)).collect::<Vec<_>>())
-    }
-
-    fn detect(fields: Vec<(&str, DataType)>) -> Result<Layout, SchemaError> {
-        Layout::detect(&schema(fields), &Table::Samples)
-    }
-
-    #[test]
-    fn long_columns_are_found_by_name_and_all_other_text_is_labels() {
-        let layout = detect(vec![
-            ("host", DataType::Utf8),
-            ("value", DataType::Float64),
-            ("metric", DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8View))),
-            ("timestamp", time()),
-        ])
-        .unwrap();
-        assert!(!layout.is_series);
-        assert_eq!((layout.timestamp, layout.value), (3, 1));
-        assert_eq!(layout.text_columns, [("host".to_owned(), 0), ("__name__".to_owned(), 2)]);
-    }
-
-    #[test]
-    fn metadata_decides_before_names_do() {
-        let with = |name: &str, kind, key: &str, word: &str| {
-            Field::new(name, kind, true)
-                .with_metadata(std::collections::HashMap::from([(key.to_owned(), word.to_owned())]))
-        };
-        let schema = Schema::new(vec![
-            with("m", DataType::Utf8, ROLE_KEY, "metric"),
-            with("time", time(), IOX_KEY, "iox::column_type::timestamp"),
-            with("usage", DataType::Float64, IOX_KEY, "iox::column_type::field::float"),
-            with("value", DataType::Utf8, ROLE_KEY, "label"),
-        ]);
-        let layout = Layout::detect(&schema, &Table::Samples).unwrap();
-        assert_eq!((layout.timestamp, layout.value), (1, 2));
-        assert_eq!(layout.text_columns[1], ("value".to_owned(), 3));
-    }
-
-    #[test]
-    fn a_missing_column_is_named_with_what_is_allowed_and_found() {
-        let error = detect(vec![("metric", DataType::Utf8), ("value", DataType::Float64)]).unwrap_err();
-        let text = error.to_string();
-        for part in ["\"timestamp\"", "Timestamp", "metric (Utf8)"] {
-            assert!(text.contains(part), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_ill_typed_column_is_named_with_its_type_and_what_is_allowed() {
-        let text = |kind_of_value, kind_of_host| {
-            detect(vec![
-                ("metric", DataType::Utf8),
-                ("timestamp", time()),
-                ("value", kind_of_value),
-                ("host", kind_of_host),
-            ])
-            .unwrap_err()
-            .to_string()
-        };
-        let wrong_value = text(DataType::Utf8, DataType::Utf8);
-        assert!(wrong_value.contains("\"value\" has type Utf8"), "{wrong_value}");
-        assert!(wrong_value.contains("Float64"), "{wrong_value}");
-        let wrong_label = text(DataType::Float64, DataType::Int64);
-        assert!(wrong_label.contains("\"host\" has type Int64"), "{wrong_label}");
-        assert!(wrong_label.contains("LargeUtf8"), "{wrong_label}");
-    }
-
-    #[test]
-    fn lists_make_the_series_layout_and_must_come_together() {
-        let list = |kind| DataType::new_list(kind, true);
-        let fields =
-            |value| vec![("metric", DataType::Utf8), ("timestamps", list(time())), ("values", value)];
-        assert!(detect(fields(list(DataType::Float64))).unwrap().is_series);
-        let error = detect(fields(DataType::Float64)).unwrap_err().to_string();
-        assert!(error.contains("\"values\" has type Float64"), "{error}");
-    }
-
-    #[test]
-    fn start_times_are_found_by_name_and_as_text_are_a_label() {
-        let fields = |kind| {
-            vec![
-                ("metric", DataType::Utf8),
-                ("start_timestamp", kind),
-                ("timestamp", time()),
-                ("value", DataType::Float64),
-            ]
-        };
-        assert_eq!(detect(fields(time())).unwrap().start_timestamp, Some(1));
-        let label = detect(fields(DataType::Utf8)).unwrap();
-        assert_eq!((label.start_timestamp, label.text_columns.len()), (None, 2));
-        let error = detect(fields(DataType::new_list(time(), true))).unwrap_err().to_string();
-        assert!(
-            error.contains("\"start_timestamp\" has type List") && error.contains("Timestamp(s"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_role_twice_or_unknown_is_refused() {
-        let twice = detect(vec![("value", DataType::Float64), ("values", DataType::Float64)]).unwrap_err();
-        assert!(matches!(twice, SchemaError::Twice { role: "value", .. }), "{twice}");
-        let field = Field::new("x", DataType::Utf8, true)
-            .with_metadata(std::collections::HashMap::from([(ROLE_KEY.to_owned(), "tag".to_owned())]));
-        let unknown = Layout::detect(&Schema::new(vec![field]), &Table::Samples).unwrap_err();
-        assert!(matches!(unknown, SchemaError::Role { .. }), "{unknown}");
-    }
-
-    #[test]
-    fn the_table_of_a_metric_needs_no_metric_column() {
-        let fields = vec![("timestamp", time()), ("value", DataType::Float64)];
-        let table = Table::Metric("up".to_owned());
-        let layout = Layout::detect(&schema(fields.clone()), &table).unwrap();
-        assert_eq!(layout.metric.as_deref(), Some("up"));
-        assert!(matches!(detect(fields), Err(SchemaError::Missing { column: "metric", .. })));
-    }
 }

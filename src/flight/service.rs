@@ -12,7 +12,8 @@ use mytsdb_storage::model::TenantId;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{FlightOptions, actions, catalog, put, read, ticket};
+use super::put::PutRoom;
+use super::{FlightOptions, actions, catalog, put, read, sql, ticket};
 use crate::core::Core;
 use crate::grpc;
 use crate::tenant::TENANT_HEADER;
@@ -25,11 +26,13 @@ const TENANT_KEYS: [&str; 3] = [TENANT_HEADER, "database", "x-greptime-db-name"]
 pub struct MetricsFlight {
     core: Arc<Core>,
     options: FlightOptions,
+    puts: Arc<PutRoom>,
 }
 
 impl MetricsFlight {
     pub(super) fn new(core: Arc<Core>, options: FlightOptions) -> Self {
-        Self { core, options }
+        let puts = Arc::new(PutRoom::new(Arc::clone(&core), options.clone()));
+        Self { core, options, puts }
     }
 
     /// Runs `work` where it may block.
@@ -49,6 +52,12 @@ impl MetricsFlight {
 
 fn tenant<T>(request: &Request<T>) -> Result<TenantId, Status> {
     grpc::tenant_of(request.metadata(), &TENANT_KEYS)
+}
+
+/// The tenant that the metadata name; `None` if they name none.
+fn named_tenant<T>(request: &Request<T>) -> Result<Option<TenantId>, Status> {
+    let is_named = TENANT_KEYS.iter().any(|key| request.metadata().contains_key(*key));
+    is_named.then(|| tenant(request)).transpose()
 }
 
 type Reply<T> = Result<Response<BoxStream<'static, Result<T, Status>>>, Status>;
@@ -84,11 +93,15 @@ impl FlightService for MetricsFlight {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        catalog::info(request.into_inner()).map(Response::new)
+        let tenant = tenant(&request)?;
+        let descriptor = request.into_inner();
+        let info = self.blocking(tenant, move |core, tenant| catalog::info(core, tenant, descriptor));
+        info.await.map(Response::new)
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        catalog::schema(&request.into_inner()).map(Response::new)
+        let tenant = tenant(&request)?;
+        catalog::schema(&tenant, &request.into_inner()).map(Response::new)
     }
 
     async fn poll_flight_info(
@@ -100,14 +113,25 @@ impl FlightService for MetricsFlight {
 
     async fn do_get(&self, request: Request<Ticket>) -> Reply<FlightData> {
         let tenant = tenant(&request)?;
-        let query = ticket::query(&request.into_inner().ticket)?;
+        let ticket = request.into_inner().ticket;
+        let query = match sql::command(&ticket)? {
+            None => ticket::query(&ticket)?,
+            Some(command) => match sql::read_of(command, &tenant)? {
+                sql::Read::Query(query) => *query,
+                sql::Read::Metadata(command) => {
+                    let facts =
+                        move |core: &Core, tenant: &TenantId| sql::metadata_batch(core, tenant, command);
+                    return Ok(Response::new(read::of_batch(self.blocking(tenant, facts).await?)));
+                }
+            },
+        };
         let rows = read::stream(Arc::clone(&self.core), tenant, query, &self.options);
         Ok(Response::new(rows.await?))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Reply<PutResult> {
-        let tenant = tenant(&request)?;
-        let replies = put::start(Arc::clone(&self.core), &self.options, tenant, request.into_inner());
+        let tenant = named_tenant(&request)?;
+        let replies = put::start(Arc::clone(&self.puts), tenant, request.into_inner());
         Ok(Response::new(ReceiverStream::new(replies).boxed()))
     }
 
@@ -117,9 +141,11 @@ impl FlightService for MetricsFlight {
 
     async fn do_action(&self, request: Request<Action>) -> Reply<ActionResult> {
         let tenant = tenant(&request)?;
-        let action = request.into_inner().r#type;
-        let answer = self.blocking(tenant, move |core, tenant| actions::run(core, tenant, &action)).await?;
-        reply(vec![ActionResult { body: answer.to_string().into() }])
+        let action = request.into_inner();
+        let is_admin = self.options.is_admin_api_enabled;
+        let run = move |core: &Core, tenant: &TenantId| actions::run(core, tenant, &action, is_admin);
+        let body = self.blocking(tenant, run).await?;
+        reply(vec![ActionResult { body }])
     }
 
     async fn list_actions(&self, _request: Request<Empty>) -> Reply<ActionType> {

@@ -6,26 +6,32 @@
 //! | path `["<metric>"]` | the series of one metric |
 //! | `{"type":"ingest","table":"samples"}` | as the path, for `DoPut` |
 //! | `{"promql":"…","start":…,"end":…,"step":…}` | a range query; without `start`, `end`: an instant query at `time` or now |
-//! | `{"table":"samples","start":…,"end":…}` | all samples of a table in a half-open range |
+//! | `{"table":"samples","start":…,"end":…}` | all rows of a table in a half-open range |
+//! | `{"export":{"match":["{…}"],"start":…,"end":…,"table":"samples"}}` | everything of the series that any selector finds |
+//! | a message of Flight SQL | see [`super::sql`] |
 //!
 //! Times are seconds since the Unix epoch as a number, or RFC 3339; `step` is seconds or `15s`. Reads take
-//! `"layout"`: `"long"` (default) or `"series"`; those of a table `"start_timestamps"`: whether there is a column of them.
+//! `"layout"`: `"long"` (default) or `"series"`; those of a table `"start_timestamps"` and `"histograms"`: whether there is
+//! a column of them, which an export always has.
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;
+use arrow_flight::sql::{Command as SqlCommand, CommandStatementIngest};
 use mytsdb_storage::model::TimeRange;
 use serde::Deserialize;
 use tonic::Status;
 
-use super::rows::{RowColumns, RowLayout};
-use super::schema::Table;
+use super::rows::{Content, RowColumns, RowLayout};
+use super::shape::Shape;
+use super::sql;
+use super::table::Table;
 use crate::units::parse_duration_ms;
 
-/// Tables that have a meaning of their own and cannot be written or read yet.
-const RESERVED: [&str; 5] = ["series", "histograms", "exemplars", "metadata", "resources"];
 /// Most steps of a range query.
 const STEP_COUNT_MAX: i64 = 1_000_000;
+/// Most selectors of an export.
+const SELECTOR_COUNT_MAX: usize = 1_000;
 
 /// What a read asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +39,7 @@ pub(super) struct Query {
     /// Where the rows come from.
     pub(super) source: Source,
     /// What a row is, and which columns it has.
-    pub(super) columns: RowColumns,
+    pub(super) shape: Shape,
 }
 
 /// Where the rows of a read come from.
@@ -57,13 +63,19 @@ pub(super) enum Source {
         /// Between steps.
         step_ms: i64,
     },
-    /// The samples of a table.
-    Table {
-        /// Which.
-        table: Table,
-        /// Which samples.
-        range: TimeRange,
-    },
+    /// The rows of a table.
+    Table(Selection),
+}
+
+/// Rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Which.
+    pub(super) table: Table,
+    /// Those of the series that any of these selectors finds; empty = all.
+    pub(super) selectors: Vec<String>,
+    /// Which times.
+    pub(super) range: TimeRange,
 }
 
 impl Source {
@@ -77,8 +89,23 @@ impl Source {
             Self::Range { promql, start_ms, end_ms, step_ms } => {
                 (promql.clone(), (*start_ms, *end_ms, *step_ms))
             }
-            Self::Table { table, range } => (format!("{table:?}"), (range.start_ms, range.end_ms, 0)),
+            Self::Table(Selection { table, selectors, range }) => {
+                let name = table.name();
+                let text = match selectors.is_empty() {
+                    true => format!("table {name:?}"),
+                    false => format!("table {name:?} of {}", selectors.join(", ")),
+                };
+                (text, (range.start_ms, range.end_ms, 0))
+            }
         }
+    }
+}
+
+impl Query {
+    /// Everything of a table that is known of it.
+    pub(super) fn everything(table: Table, range: TimeRange) -> Self {
+        let shape = Shape::of(&table, RowLayout::Long, true, Content::All);
+        Self { source: Source::Table(Selection { table, selectors: Vec::new(), range }), shape }
     }
 }
 
@@ -88,18 +115,34 @@ struct Command {
     r#type: Option<String>,
     table: Option<String>,
     promql: Option<String>,
+    export: Option<Export>,
     start: Option<Time>,
     end: Option<Time>,
     time: Option<Time>,
     step: Option<Time>,
     layout: Option<RowLayout>,
     start_timestamps: Option<bool>,
+    histograms: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Export {
+    table: Option<String>,
+    #[serde(default)]
+    r#match: Vec<String>,
+    start: Option<Time>,
+    end: Option<Time>,
+    layout: Option<RowLayout>,
+}
+
+/// A time or a duration as it is written in tickets.
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Time {
+pub(super) enum Time {
+    /// Seconds, since the Unix epoch if it is a time.
     Seconds(f64),
+    /// RFC 3339, or `15s`.
     Text(String),
 }
 
@@ -110,25 +153,15 @@ fn invalid(message: impl Into<String>) -> Status {
 fn parse_command(bytes: &[u8]) -> Result<Command, Status> {
     serde_json::from_slice(bytes).map_err(|error| {
         invalid(format!(
-            "cannot read the command or ticket as JSON: {error}; allowed is {{\"promql\":…}}, {{\"table\":…}} or {{\"type\":\"ingest\",\"table\":…}}"
+            "cannot read the command or ticket as JSON: {error}; allowed is {{\"promql\":…}}, {{\"table\":…}}, \
+             {{\"export\":…}}, {{\"type\":\"ingest\",\"table\":…}} or a message of Flight SQL"
         ))
     })
 }
 
-fn table(name: &str) -> Result<Table, Status> {
-    match name {
-        "samples" => Ok(Table::Samples),
-        "" => Err(invalid("the table name is empty; allowed is samples or the name of a metric")),
-        name if RESERVED.contains(&name) => {
-            Err(Status::unimplemented(format!("table {name:?} is not supported yet; samples is")))
-        }
-        name => Ok(Table::Metric(name.to_owned())),
-    }
-}
-
 fn path_table(path: &[String]) -> Result<Table, Status> {
     match path {
-        [name] => table(name),
+        [name] => Table::named(name),
         _ => Err(invalid(format!(
             "the descriptor's path has {} elements; allowed is one: samples or the name of a metric",
             path.len()
@@ -136,14 +169,28 @@ fn path_table(path: &[String]) -> Result<Table, Status> {
     }
 }
 
-/// The table that a `DoPut` writes.
-pub(super) fn put_table(descriptor: &FlightDescriptor) -> Result<Table, Status> {
+/// What a `DoPut` writes to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum PutTarget {
+    /// A table.
+    Table(Table),
+    /// What a bulk ingest of Flight SQL says.
+    Sql(Box<CommandStatementIngest>),
+}
+
+/// What the descriptor of a `DoPut` names.
+pub(super) fn put_target(descriptor: &FlightDescriptor) -> Result<PutTarget, Status> {
     if descriptor.r#type() != DescriptorType::Cmd {
-        return path_table(&descriptor.path);
+        return path_table(&descriptor.path).map(PutTarget::Table);
+    }
+    match sql::command(&descriptor.cmd)? {
+        Some(SqlCommand::CommandStatementIngest(command)) => return Ok(PutTarget::Sql(Box::new(command))),
+        Some(other) => return Err(sql::not_supported(&other)),
+        None => {}
     }
     let command = parse_command(&descriptor.cmd)?;
     match (command.r#type.as_deref(), command.table) {
-        (Some("ingest"), Some(name)) => table(&name),
+        (Some("ingest"), Some(name)) => Table::named(&name).map(PutTarget::Table),
         (Some("ingest"), None) => Err(invalid("the ingest command names no table")),
         _ => Err(invalid("DoPut takes the command {\"type\":\"ingest\",\"table\":\"samples\"}")),
     }
@@ -155,34 +202,80 @@ pub(super) fn descriptor_query(descriptor: &FlightDescriptor) -> Result<Query, S
         return query(&descriptor.cmd);
     }
     let table = path_table(&descriptor.path)?;
-    Ok(Query { source: Source::Table { table, range: TimeRange::ALL }, columns: RowColumns::default() })
+    let shape = Shape::of(&table, RowLayout::Long, false, Content::Floats);
+    let selection = Selection { table, selectors: Vec::new(), range: TimeRange::ALL };
+    Ok(Query { source: Source::Table(selection), shape })
 }
 
-/// The read that a ticket stands for.
+/// The read that a ticket of ours stands for.
 pub(super) fn query(ticket: &[u8]) -> Result<Query, Status> {
     let command = parse_command(ticket)?;
     let has_starts = command.start_timestamps.unwrap_or(false);
-    if has_starts && command.promql.is_some() {
-        return Err(invalid("start_timestamps can be had of a table, not of a promql query"));
+    let has_histograms = command.histograms.unwrap_or(false);
+    if (has_starts || has_histograms) && command.table.is_none() {
+        return Err(invalid("start_timestamps and histograms can be had of a table, not of a promql query"));
     }
-    let columns = RowColumns { layout: command.layout.unwrap_or_default(), has_starts };
-    let source = match (command.promql, command.table) {
-        (Some(promql), None) => {
-            promql_source(promql, command.time, command.start, command.end, command.step)?
+    let layout = command.layout.unwrap_or_default();
+    match (command.promql, command.table, command.export) {
+        (Some(promql), None, None) => {
+            let source = promql_source(promql, command.time, command.start, command.end, command.step)?;
+            Ok(Query { source, shape: Shape::Samples(RowColumns { layout, ..RowColumns::default() }) })
         }
-        (None, Some(name)) => Source::Table {
-            table: table(&name)?,
-            range: TimeRange::new(
-                command.start.map_or(Ok(i64::MIN), |time| time_ms("start", &time))?,
-                command.end.map_or(Ok(i64::MAX), |time| time_ms("end", &time))?,
-            ),
-        },
-        _ => return Err(invalid("a ticket holds either promql or table")),
-    };
-    Ok(Query { source, columns })
+        (None, Some(name), None) => {
+            let table = Table::named(&name)?;
+            let content = if has_histograms { Content::All } else { Content::Floats };
+            let shape = Shape::of(&table, layout, has_starts, content);
+            let range = time_range(command.start, command.end)?;
+            let selection = Selection { table, selectors: Vec::new(), range };
+            checked(Query { source: Source::Table(selection), shape }, layout)
+        }
+        (None, None, Some(export)) => export_query(export),
+        _ => Err(invalid("a ticket holds either promql or table or export")),
+    }
 }
 
-fn promql_source(
+fn export_query(export: Export) -> Result<Query, Status> {
+    let given = export.r#match.len();
+    if given > SELECTOR_COUNT_MAX {
+        return Err(invalid(format!("the export has {given} selectors, the limit is {SELECTOR_COUNT_MAX}")));
+    }
+    let table = Table::named(export.table.as_deref().unwrap_or("samples"))?;
+    let layout = export.layout.unwrap_or_default();
+    let shape = Shape::of(&table, layout, true, Content::All);
+    let range = time_range(export.start, export.end)?;
+    let selection = Selection { table, selectors: export.r#match, range };
+    checked(Query { source: Source::Table(selection), shape }, layout)
+}
+
+/// Refuses what a table cannot do.
+fn checked(query: Query, layout: RowLayout) -> Result<Query, Status> {
+    let Source::Table(selection) = &query.source else { return Ok(query) };
+    let name = selection.table.name();
+    let has_series_layout = match query.shape {
+        Shape::Samples(columns) => columns.content != Content::Histograms,
+        _ => false,
+    };
+    if layout == RowLayout::Series && !has_series_layout {
+        return Err(invalid(format!("table {name:?} has no series layout; allowed is long")));
+    }
+    if query.shape == Shape::Metadata && !selection.selectors.is_empty() {
+        return Err(invalid("metadata belongs to metrics, not to series: it takes no match"));
+    }
+    Ok(query)
+}
+
+fn time_range(start: Option<Time>, end: Option<Time>) -> Result<TimeRange, Status> {
+    Ok(TimeRange::new(
+        start.map_or(Ok(i64::MIN), |time| time_ms("start", &time))?,
+        end.map_or(Ok(i64::MAX), |time| time_ms("end", &time))?,
+    ))
+}
+
+/// A query at times as they are written in tickets.
+///
+/// # Errors
+/// `InvalidArgument` that names the time and what is allowed.
+pub(super) fn promql_source(
     promql: String,
     time: Option<Time>,
     start: Option<Time>,
@@ -212,7 +305,11 @@ fn promql_source(
     }
 }
 
-fn time_ms(name: &str, time: &Time) -> Result<i64, Status> {
+/// A time in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// `InvalidArgument` that says what is allowed for `name`.
+pub(super) fn time_ms(name: &str, time: &Time) -> Result<i64, Status> {
     let seconds = match time {
         Time::Seconds(seconds) => *seconds,
         Time::Text(text) => match text.parse::<f64>() {
@@ -261,16 +358,21 @@ mod tests {
         let ticket = br#"{"promql":"up","start":1.5,"end":"1970-01-01T00:01:00Z","step":"15s"}"#;
         let expected =
             Source::Range { promql: "up".to_owned(), start_ms: 1_500, end_ms: 60_000, step_ms: 15_000 };
-        assert_eq!(query(ticket).unwrap(), Query { source: expected, columns: RowColumns::default() });
+        assert_eq!(
+            query(ticket).unwrap(),
+            Query { source: expected, shape: Shape::Samples(RowColumns::default()) }
+        );
     }
 
     #[test]
     fn a_ticket_without_a_range_is_an_instant_query() {
         let now = query(br#"{"promql":"up","layout":"series"}"#).unwrap();
         assert_eq!(now.source, Source::Instant { promql: "up".to_owned(), time_ms: None });
-        assert_eq!(now.columns, RowColumns { layout: RowLayout::Series, has_starts: false });
+        let columns =
+            |layout, has_starts, content| Shape::Samples(RowColumns { layout, has_starts, content });
+        assert_eq!(now.shape, columns(RowLayout::Series, false, Content::Floats));
         let table = query(br#"{"table":"up","start_timestamps":true}"#).unwrap();
-        assert_eq!(table.columns, RowColumns { layout: RowLayout::Long, has_starts: true });
+        assert_eq!(table.shape, columns(RowLayout::Long, true, Content::Floats));
         let then = query(br#"{"promql":"up","time":2}"#).unwrap();
         assert_eq!(then.source, Source::Instant { promql: "up".to_owned(), time_ms: Some(2_000) });
     }
@@ -281,6 +383,10 @@ mod tests {
             ("nonsense", "JSON"),
             (r#"{"sql":"SELECT 1"}"#, "sql"),
             ("{}", "either promql or table"),
+            (r#"{"export":{},"table":"up"}"#, "either promql or table"),
+            (r#"{"export":{"table":"metadata","match":["up"]}}"#, "no match"),
+            (r#"{"export":{"table":"exemplars","layout":"series"}}"#, "allowed is long"),
+            (r#"{"export":{"matches":[]}}"#, "matches"),
             (r#"{"promql":"up","start_timestamps":true}"#, "of a table"),
             (r#"{"promql":"up","start":1}"#, "start, end and step"),
             (r#"{"promql":"up","start":2,"end":1,"step":1}"#, "end lies before start"),
@@ -297,13 +403,34 @@ mod tests {
     }
 
     #[test]
+    fn an_export_asks_for_everything_of_some_series() {
+        let ticket = br#"{"export":{"match":["{job=\"a\"}","up"],"start":1,"end":"2.5","layout":"series"}}"#;
+        let export = query(ticket).unwrap();
+        let expected = Selection {
+            table: Table::Samples,
+            selectors: vec!["{job=\"a\"}".to_owned(), "up".to_owned()],
+            range: TimeRange::new(1_000, 2_500),
+        };
+        assert_eq!(export.source, Source::Table(expected));
+        let columns = RowColumns { layout: RowLayout::Series, has_starts: true, content: Content::All };
+        assert_eq!(export.shape, Shape::Samples(columns));
+        let histograms = query(br#"{"export":{"table":"histograms"}}"#).unwrap();
+        assert!(matches!(histograms.shape, Shape::Samples(RowColumns { content: Content::Histograms, .. })));
+    }
+
+    #[test]
     fn paths_and_commands_name_tables() {
         let path = |name: &str| FlightDescriptor::new_path(vec![name.to_owned()]);
+        let put_table = |descriptor: &FlightDescriptor| match put_target(descriptor) {
+            Ok(PutTarget::Table(table)) => Ok(table),
+            Ok(PutTarget::Sql(command)) => panic!("no SQL was put: {command:?}"),
+            Err(status) => Err(status),
+        };
         assert_eq!(put_table(&path("samples")).unwrap(), Table::Samples);
         assert_eq!(put_table(&path("up")).unwrap(), Table::Metric("up".to_owned()));
         let command = FlightDescriptor::new_cmd(r#"{"type":"ingest","table":"samples"}"#);
         assert_eq!(put_table(&command).unwrap(), Table::Samples);
-        assert_eq!(put_table(&path("exemplars")).unwrap_err().code(), tonic::Code::Unimplemented);
+        assert_eq!(put_table(&path("exemplars")).unwrap(), Table::Exemplars);
         assert!(put_table(&FlightDescriptor::new_path(vec![])).is_err());
         assert!(put_table(&FlightDescriptor::new_cmd(r#"{"type":"read"}"#)).is_err());
     }

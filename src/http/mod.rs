@@ -2,9 +2,10 @@
 //!
 //! Not here: the endpoints themselves (`prom_api`, `remote`, `health`), sockets (see [`listener`]).
 
+pub(crate) mod body;
 mod cors;
 pub mod listener;
-mod observe;
+pub(crate) mod observe;
 
 pub use listener::ClientAddr;
 
@@ -23,9 +24,10 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::config::Config;
 use crate::core::Core;
+use crate::otlp::Otlp;
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
-use crate::{health, prom_api, remote};
+use crate::{health, otlp, prom_api, remote};
 
 /// Responses below this size are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
@@ -52,6 +54,8 @@ pub struct HttpState {
     pub started: Instant,
     /// Set once, when the storage is open.
     core: OnceLock<Arc<Core>>,
+    /// Set once, before `core`.
+    otlp: OnceLock<Arc<Otlp>>,
 }
 
 impl HttpState {
@@ -66,13 +70,20 @@ impl HttpState {
             started_ms: crate::core::now_ms(),
             started: Instant::now(),
             core: OnceLock::new(),
+            otlp: OnceLock::new(),
             config,
         }
     }
 
     /// Makes the server ready. Only the first call counts.
-    pub fn set_ready(&self, core: Arc<Core>) {
+    pub fn set_ready(&self, core: Arc<Core>, otlp: Arc<Otlp>) {
+        let _first_wins = self.otlp.set(otlp);
         let _first_wins = self.core.set(core);
+    }
+
+    /// The way of OTLP requests; `None` if the server is not ready.
+    pub fn otlp(&self) -> Option<&Arc<Otlp>> {
+        self.otlp.get()
     }
 
     /// The core, or the answer of a server that is not ready or is going down.
@@ -117,6 +128,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
         .merge(operations)
         .merge(remote::router())
         .merge(remote::read::router())
+        .merge(otlp::http::router())
         // The words of Go's server.
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .method_not_allowed_fallback(method_not_allowed)

@@ -10,7 +10,7 @@ use axum::response::Response;
 use super::HttpState;
 
 /// Passes the request on and counts the answer.
-pub(super) async fn observe(
+pub(crate) async fn observe(
     State(state): State<Arc<HttpState>>,
     route: MatchedPath,
     request: Request,

@@ -1,169 +1,192 @@
-//! The gRPC door of OTLP metrics: `MetricsService/Export`.
+//! The gRPC doors of OTLP: `MetricsService`, `TraceService` and `LogsService`, each with its `Export`.
 //!
 //! Takes requests plain, gzip or zstd compressed, answers when the accepted points are durable. A request over the
 //! size limit gets `RESOURCE_EXHAUSTED`, which clients do not retry.
 
 use std::convert::Infallible;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
-use futures::future::{BoxFuture, FutureExt, TryFutureExt};
-use hashbrown::HashSet;
-use mytsdb_storage::model::{MetricMetadata, TenantId};
-use mytsdb_storage::{Commit, WriteBatch};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
+use bytes::{Buf as _, Bytes};
+use futures::future::{BoxFuture, FutureExt};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
+use prost::Message as _;
+use tonic::body::Body;
+use tonic::codec::{
+    Codec, CompressionEncoding, DecodeBuf, Decoder, EnabledCompressionEncodings, EncodeBuf, Encoder,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
-use tokio::sync::oneshot;
-use tonic::codec::CompressionEncoding;
-use tonic::server::NamedService;
-use tonic::{Request, Response, Status};
-use tower::Service;
+use tonic::codegen::StdError;
+use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::service::Routes;
+use tonic::{Code, Request, Response, Status};
 
-use super::OtlpOptions;
-use super::decode::decode;
-use super::reply::{Outcome, write_status};
-use crate::core::Core;
+use super::door::Otlp;
+use super::reply::{error_status, reply};
+use super::signal::Signal;
 use crate::grpc;
 use crate::tenant::TENANT_HEADER;
 
 /// Metadata keys that name the tenant.
 const TENANT_KEYS: [&str; 1] = [TENANT_HEADER];
-/// Metadata remembered as stored; beyond it the memory starts afresh.
-const KNOWN_METADATA_COUNT_MAX: usize = 100_000;
 
-/// Creates the gRPC service over `core`.
-pub fn service(core: Arc<Core>, options: OtlpOptions) -> OtlpMetrics<MetricsServiceServer<Metrics>> {
-    let message_bytes_max = options.message_bytes_max;
-    let metrics = Metrics { core, options: Arc::new(options), known: Arc::default() };
-    let server = MetricsServiceServer::new(metrics)
-        .max_decoding_message_size(message_bytes_max)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .send_compressed(CompressionEncoding::Gzip);
-    OtlpMetrics { server }
+/// The services of all signals over one door.
+pub fn routes(otlp: &Arc<Otlp>) -> Routes {
+    Routes::new(ExportService::<Metrics>::new(otlp))
+        .add_service(ExportService::<Traces>::new(otlp))
+        .add_service(ExportService::<Logs>::new(otlp))
 }
 
-/// The metrics service over one core.
-#[derive(Debug)]
-pub struct Metrics {
-    core: Arc<Core>,
-    options: Arc<OtlpOptions>,
-    known: Arc<RwLock<HashSet<u128>>>,
+/// A service of the protocol; all have one method, `Export`.
+trait Service {
+    const NAME: &'static str;
+    const SIGNAL: Signal;
 }
 
-#[tonic::async_trait]
-impl MetricsService for Metrics {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let tenant = grpc::tenant_of(request.metadata(), &TENANT_KEYS)?;
-        let request = request.into_inner();
-        let (core, options) = (Arc::clone(&self.core), Arc::clone(&self.options));
-        let known = Arc::clone(&self.known);
-        let is_small = metric_count(&request) <= self.options.inline_metric_count_max;
-        let work = move || ingest(&core, &tenant, &options, &known, &request);
-        let (outcome, commit) = if is_small {
-            work()?
-        } else {
-            self.core.blocking.run(work).await.map_err(|error| Status::unavailable(error.to_string()))??
-        };
-        let (sender, durable) = oneshot::channel();
-        commit.on_durable(move |result| {
-            // A receiver that is gone means a client that is gone: nobody is left to tell.
-            let _gone = sender.send(result);
-        });
-        durable
-            .await
-            .map_err(|_| Status::unavailable("server is shutting down"))?
-            .map_err(|error| write_status(&error))?;
-        outcome.reply().map(Response::new)
-    }
+#[derive(Debug, Clone, Copy)]
+struct Metrics;
+
+impl Service for Metrics {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+    const SIGNAL: Signal = Signal::Metrics;
 }
 
-fn metric_count(request: &ExportMetricsServiceRequest) -> usize {
-    let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
-    scopes.map(|scope| scope.metrics.len()).sum()
+#[derive(Debug, Clone, Copy)]
+struct Traces;
+
+impl Service for Traces {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+    const SIGNAL: Signal = Signal::Traces;
 }
 
-/// Translates and appends a request; what it returns may be told once the commit is durable.
-fn ingest(
-    core: &Core,
-    tenant: &TenantId,
-    options: &OtlpOptions,
-    known: &RwLock<HashSet<u128>>,
-    request: &ExportMetricsServiceRequest,
-) -> Result<(Outcome, Commit), Status> {
-    let mut decoded = {
-        let known = known.read().unwrap_or_else(PoisonError::into_inner);
-        decode(&core.storage, tenant, options, request, |digest| known.contains(&digest))
-    };
-    let (digests, metadata): (Vec<u128>, Vec<MetricMetadata>) =
-        std::mem::take(&mut decoded.metadata).into_iter().unzip();
-    let batch = WriteBatch {
-        keys: &decoded.keys,
-        sample_ends: &decoded.sample_ends,
-        timestamps_ms: &decoded.timestamps_ms,
-        values: &decoded.values,
-        starts: decoded.starts.runs(),
-        labels: &decoded,
-        histograms: &[],
-        exemplars: &[],
-        metadata: &metadata,
-    };
-    let (report, commit) =
-        core.storage.submit(tenant, &batch, core.now_ms()).map_err(|error| write_status(&error))?;
-    if !digests.is_empty() {
-        let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + digests.len() > KNOWN_METADATA_COUNT_MAX {
-            known.clear();
-        }
-        known.extend(digests);
-    }
-    let outcome = Outcome::new(&decoded, &report);
-    core.metrics.accepted_samples("otlp", report.accepted_sample_count);
-    for (reason, count, _) in &outcome.reasons {
-        core.metrics.rejected_points("otlp", reason, tenant.as_str(), *count);
-    }
-    Ok((outcome, commit))
+#[derive(Debug, Clone, Copy)]
+struct Logs;
+
+impl Service for Logs {
+    const NAME: &'static str = "opentelemetry.proto.collector.logs.v1.LogsService";
+    const SIGNAL: Signal = Signal::Logs;
 }
 
-/// The service as the protocol wants it: a request that is too large is `RESOURCE_EXHAUSTED`.
+/// Hands the bytes of each message over as they are.
 ///
-/// Why: tonic says `OUT_OF_RANGE`, which OTLP clients retry for ever; the service itself never says that.
+/// Why not the generated services: they decode into owned messages, which costs more than everything else together.
 #[derive(Debug, Clone)]
-pub struct OtlpMetrics<S> {
-    server: S,
+struct ExportService<S> {
+    otlp: Arc<Otlp>,
+    service: PhantomData<S>,
 }
 
-impl<S: NamedService> NamedService for OtlpMetrics<S> {
+impl<S> ExportService<S> {
+    fn new(otlp: &Arc<Otlp>) -> Self {
+        Self { otlp: Arc::clone(otlp), service: PhantomData }
+    }
+}
+
+impl<S: Service> NamedService for ExportService<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S, RequestBody, ReplyBody> Service<HttpRequest<RequestBody>> for OtlpMetrics<S>
+impl<S, B> tower::Service<HttpRequest<B>> for ExportService<S>
 where
-    S: Service<HttpRequest<RequestBody>, Response = HttpResponse<ReplyBody>, Error = Infallible>,
-    S::Future: Send + 'static,
-    ReplyBody: 'static,
+    S: Service,
+    B: axum::body::HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
 {
-    type Response = HttpResponse<ReplyBody>;
+    type Response = HttpResponse<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.server.poll_ready(context)
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: HttpRequest<RequestBody>) -> Self::Future {
-        self.server.call(request).map_ok(exhausted_instead_of_out_of_range).boxed()
+    fn call(&mut self, request: HttpRequest<B>) -> Self::Future {
+        let method = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(S::NAME));
+        if method != Some("/Export") {
+            let status = Status::new(Code::Unimplemented, "the only method is Export");
+            return async move { Ok(status.into_http()) }.boxed();
+        }
+        let export = Export { otlp: Arc::clone(&self.otlp), signal: S::SIGNAL };
+        async move {
+            let mut accepted = EnabledCompressionEncodings::default();
+            accepted.enable(CompressionEncoding::Gzip);
+            accepted.enable(CompressionEncoding::Zstd);
+            let mut sent = EnabledCompressionEncodings::default();
+            sent.enable(CompressionEncoding::Gzip);
+            let mut grpc = Grpc::new(RawCodec)
+                .apply_compression_config(accepted, sent)
+                .apply_max_message_size_config(Some(export.otlp.message_bytes_max()), None);
+            Ok(exhausted_instead_of_out_of_range(grpc.unary(export, request).await))
+        }
+        .boxed()
     }
 }
 
+/// The method `Export` of one signal.
+#[derive(Debug, Clone)]
+struct Export {
+    otlp: Arc<Otlp>,
+    signal: Signal,
+}
+
+impl UnaryService<Bytes> for Export {
+    /// Field by field, the responses of all signals have the same bytes.
+    type Response = ExportMetricsServiceResponse;
+    type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let Self { otlp, signal } = self.clone();
+        async move {
+            let tenant = grpc::tenant_of(request.metadata(), &TENANT_KEYS)?;
+            let exported = otlp.export(signal, tenant, request.into_inner()).await;
+            let outcome = exported.map_err(|error| error_status(&error))?;
+            reply(&outcome).map(Response::new)
+        }
+        .boxed()
+    }
+}
+
+/// Requests stay bytes, responses are encoded.
+#[derive(Debug, Clone, Copy)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = ExportMetricsServiceResponse;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = ExportMetricsServiceResponse;
+    type Error = Status;
+
+    fn encode(&mut self, response: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        response.encode(buffer).map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+/// A request that is too large is `RESOURCE_EXHAUSTED`.
+///
+/// Why: tonic says `OUT_OF_RANGE`, which OTLP clients retry for ever; the service itself never says that.
 fn exhausted_instead_of_out_of_range<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
     const STATUS: &str = "grpc-status";
     const OUT_OF_RANGE: &str = "11";

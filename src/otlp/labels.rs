@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, Key
 use serde_json::json;
 
 use super::OtlpOptions;
-use super::naming::label_name;
+use super::naming::Namer;
 
 /// Resource attributes that make `job` and `instance`.
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
@@ -48,16 +48,11 @@ pub(super) fn series_labels(
     metric_name: &str,
     bound: Option<Bound>,
 ) -> Result<LabelSet, String> {
-    let mut labels = translated(attributes.iter())?;
-    for key in &options.promote_resource_attributes {
-        if let Some(text) = attribute(source.resource, key).filter(|text| !text.is_empty()) {
-            let name = label_name(key).map_err(|error| error.to_string())?;
-            labels.entry(name).or_insert(text);
-        }
-    }
+    let mut labels = translated(options.namer, attributes.iter())?;
+    promote(&mut labels, options, source.resource)?;
     set_identity(&mut labels, source.resource);
     if options.promote_scope_metadata {
-        set_scope(&mut labels, source)?;
+        set_scope(&mut labels, options.namer, source)?;
     }
     labels.insert(METRIC_NAME.to_owned(), metric_name.to_owned());
     match bound {
@@ -73,7 +68,7 @@ pub(super) fn target_info_labels(options: &OtlpOptions, resource: &[KeyValue]) -
     let is_shown = |attribute: &&KeyValue| {
         options.keep_identifying_resource_attributes || !IDENTIFYING.contains(&attribute.key.as_str())
     };
-    let mut labels = translated(resource.iter().filter(is_shown))?;
+    let mut labels = translated(options.namer, resource.iter().filter(is_shown))?;
     set_identity(&mut labels, resource);
     labels.insert(METRIC_NAME.to_owned(), "target_info".to_owned());
     finish(&labels)
@@ -93,12 +88,15 @@ fn finish(labels: &Labels) -> Result<LabelSet, String> {
 }
 
 /// Attributes as labels; keys that become the same name have their values joined in the order of the keys.
-fn translated<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<Labels, String> {
+pub(super) fn translated<'a>(
+    namer: Namer,
+    attributes: impl Iterator<Item = &'a KeyValue>,
+) -> Result<Labels, String> {
     let mut sorted: Vec<&KeyValue> = attributes.filter(|attribute| attribute.key != METRIC_NAME).collect();
     sorted.sort_by(|left, right| left.key.cmp(&right.key));
     let mut labels = Labels::new();
     for attribute in sorted {
-        let name = label_name(&attribute.key).map_err(|error| error.to_string())?;
+        let name = namer.label_name(&attribute.key).map_err(|error| error.to_string())?;
         let text = text_of(attribute.value.as_ref());
         match labels.entry(name) {
             std::collections::btree_map::Entry::Vacant(free) => {
@@ -112,6 +110,19 @@ fn translated<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> Result<Labe
         }
     }
     Ok(labels)
+}
+
+/// Fills labels that are still free with the resource attributes that the options promote; the first of several that
+/// become one name wins.
+fn promote(labels: &mut Labels, options: &OtlpOptions, resource: &[KeyValue]) -> Result<(), String> {
+    for attribute in resource.iter().filter(|attribute| options.is_promoted(&attribute.key)) {
+        let text = text_of(attribute.value.as_ref());
+        if !text.is_empty() {
+            let name = options.namer.label_name(&attribute.key).map_err(|error| error.to_string())?;
+            labels.entry(name).or_insert(text);
+        }
+    }
+    Ok(())
 }
 
 fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
@@ -134,13 +145,14 @@ fn set_identity(labels: &mut Labels, resource: &[KeyValue]) {
     }
 }
 
-fn set_scope(labels: &mut Labels, source: &Source<'_>) -> Result<(), String> {
+fn set_scope(labels: &mut Labels, namer: Namer, source: &Source<'_>) -> Result<(), String> {
     let Some(scope) = source.scope else { return Ok(()) };
     for attribute in &scope.attributes {
         if matches!(attribute.key.as_str(), "name" | "version" | "schema_url") {
             continue;
         }
-        let name = label_name(&format!("otel_scope_{}", attribute.key)).map_err(|error| error.to_string())?;
+        let key = format!("otel_scope_{}", attribute.key);
+        let name = namer.label_name(&key).map_err(|error| error.to_string())?;
         labels.insert(name, text_of(attribute.value.as_ref()));
     }
     labels.insert("otel_scope_name".to_owned(), scope.name.clone());
@@ -219,6 +231,7 @@ mod tests {
     use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
 
     use super::*;
+    use crate::otlp::naming::TranslationStrategy;
 
     fn any(value: Value) -> AnyValue {
         AnyValue { value: Some(value) }
@@ -288,6 +301,21 @@ mod tests {
         let resource = [text("k8s.pod.name", "p1"), text("zone", "z1")];
         let expected = r#"{__name__="m", k8s_pod_name="p1", zone="mine"}"#;
         assert_eq!(labels(&resource, &[text("zone", "mine")], &options), expected);
+    }
+
+    #[test]
+    fn all_resource_attributes_but_some_can_be_promoted_and_names_follow_the_strategy() {
+        let namer = Namer { strategy: TranslationStrategy::NoTranslation, ..Namer::default() };
+        let options = OtlpOptions {
+            promote_all_resource_attributes: true,
+            ignore_resource_attributes: vec!["zone".to_owned()],
+            namer,
+            ..OtlpOptions::default()
+        };
+        let resource =
+            [text("k8s.pod.name", "p1"), text("zone", "z1"), text("service.name", "api"), text("e", "")];
+        let expected = r#"{__name__="m", a.b="x", job="api", k8s.pod.name="p1", service.name="api"}"#;
+        assert_eq!(labels(&resource, &[text("a.b", "x")], &options), expected);
     }
 
     #[test]

@@ -1,43 +1,28 @@
-//! OpenTelemetry metrics in: OTLP over gRPC, translated into series as Prometheus does it.
+//! OpenTelemetry in: OTLP over gRPC and HTTP, translated into series as Prometheus does it.
 //!
-//! Way of a write: request → [`decode`] (points become columns, labels are made only for new series) →
-//! `Storage::submit` → [`reply`] when durable. Names follow Prometheus' `UnderscoreEscapingWithSuffixes` ([`naming`]).
-//! Not here: storage, HTTP.
+//! Way of a write: bytes ([`http`] makes protobuf of [`json`]) → [`door`] → [`ingest`] → [`read`] (nothing is built) →
+//! [`columns`] (points become columns, labels are made only for new series) → `Storage::submit` → [`outcome`] → [`reply`]
+//! when durable. Spans and log records are counted first ([`events`]). Names follow Prometheus' translation strategies
+//! ([`naming`]), as the tenant's [`OtlpOptions`] say.
+//! Not here: storage.
 
-mod decode;
-#[cfg(test)]
-mod decode_test;
+pub mod columns;
+mod door;
+mod events;
 pub mod grpc;
+pub mod http;
+mod ingest;
+mod json;
+pub mod known;
 mod labels;
 pub mod naming;
+mod options;
+mod outcome;
+pub mod read;
 mod reply;
+mod signal;
+mod tally;
+mod units;
 
-/// Settings and limits of OTLP ingest; the names are those of Prometheus' `otlp:` section.
-#[derive(Debug, Clone)]
-pub struct OtlpOptions {
-    /// Largest request in bytes, as received and after decompression.
-    pub message_bytes_max: usize,
-    /// Requests with up to this many metrics are translated where they arrive, larger ones on a blocking thread.
-    pub inline_metric_count_max: usize,
-    /// Resource attributes that become labels of every series of the resource.
-    pub promote_resource_attributes: Vec<String>,
-    /// Whether `target_info` also has the attributes that make `job` and `instance`.
-    pub keep_identifying_resource_attributes: bool,
-    /// Whether name, version, schema URL and attributes of the scope become labels `otel_scope_…`.
-    pub promote_scope_metadata: bool,
-    /// Half of it is the distance between samples of `target_info`.
-    pub lookback_ms: i64,
-}
-
-impl Default for OtlpOptions {
-    fn default() -> Self {
-        Self {
-            message_bytes_max: 64 << 20,
-            inline_metric_count_max: 64,
-            promote_resource_attributes: Vec::new(),
-            keep_identifying_resource_attributes: false,
-            promote_scope_metadata: false,
-            lookback_ms: 5 * 60_000,
-        }
-    }
-}
+pub use door::Otlp;
+pub use options::{DeltaTemporality, OtlpOptions, OtlpSettings, SectionError};

@@ -1,7 +1,48 @@
-//! Names of metrics and labels as Prometheus makes them from OpenTelemetry's: `UnderscoreEscapingWithSuffixes`.
+//! Names of metrics and labels as Prometheus makes them from OpenTelemetry's, in its four translation strategies.
 //!
 //! Pure functions. Source: prometheus/otlptranslator and the compatibility section of the OpenTelemetry
-//! specification; where the two differ (`TiBy`, `KBy`, `/m`) this follows Prometheus, so that users can move over.
+//! specification; where the two differ this follows Prometheus, so that users can move over. One thing is stricter: a
+//! name without any letter or digit is an error also where Prometheus would make one of unit and type alone.
+
+use serde::Deserialize;
+
+use super::units::{clean, suffixes};
+
+/// How names are translated; the words of the configuration are Prometheus'.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+pub enum TranslationStrategy {
+    /// Anything but letters, digits, `:` and `_` becomes `_`; unit and type are appended.
+    #[default]
+    UnderscoreEscapingWithSuffixes,
+    /// The same, and nothing is appended.
+    UnderscoreEscapingWithoutSuffixes,
+    /// Characters stay; unit and type are appended.
+    #[serde(rename = "NoUTF8EscapingWithSuffixes")]
+    NoUtf8EscapingWithSuffixes,
+    /// Names stay.
+    NoTranslation,
+}
+
+/// Makes names as one tenant wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Namer {
+    /// How names are translated.
+    pub strategy: TranslationStrategy,
+    /// Whether `key` is put before a label that begins with one `_`.
+    pub label_underscore_sanitization: bool,
+    /// Whether runs of `_` in labels stay.
+    pub label_preserve_multiple_underscores: bool,
+}
+
+impl Default for Namer {
+    fn default() -> Self {
+        Self {
+            strategy: TranslationStrategy::default(),
+            label_underscore_sanitization: true,
+            label_preserve_multiple_underscores: true,
+        }
+    }
+}
 
 /// What decides about the suffix of a metric's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,196 +73,164 @@ pub enum NameError {
     },
 }
 
-/// Returns the name of a metric: words joined by `_`, then unit, then `_total` or `_ratio`.
-///
-/// # Errors
-/// [`NameError::Metric`].
-pub fn metric_name(name: &str, unit: &str, kind: NameKind) -> Result<String, NameError> {
+impl Namer {
+    /// Returns the name of a metric.
+    ///
+    /// # Errors
+    /// [`NameError::Metric`].
+    pub fn metric_name(&self, name: &str, unit: &str, kind: NameKind) -> Result<String, NameError> {
+        let translated = match self.strategy {
+            TranslationStrategy::UnderscoreEscapingWithSuffixes => escaped_with_suffixes(name, unit, kind),
+            TranslationStrategy::UnderscoreEscapingWithoutSuffixes => escaped(name),
+            TranslationStrategy::NoUtf8EscapingWithSuffixes if !name.is_empty() => {
+                Some(with_suffixes(name, unit, kind))
+            }
+            TranslationStrategy::NoTranslation if !name.is_empty() => Some(name.to_owned()),
+            TranslationStrategy::NoUtf8EscapingWithSuffixes | TranslationStrategy::NoTranslation => None,
+        };
+        translated.ok_or_else(|| NameError::Metric { given: name.to_owned() })
+    }
+
+    /// Returns the label name for an attribute key.
+    ///
+    /// # Errors
+    /// [`NameError::Label`].
+    pub fn label_name(&self, key: &str) -> Result<String, NameError> {
+        let name = match self.strategy {
+            TranslationStrategy::NoUtf8EscapingWithSuffixes | TranslationStrategy::NoTranslation => {
+                key.to_owned()
+            }
+            _ => self.escaped_label(key),
+        };
+        if name.chars().all(|c| c == '_') {
+            return Err(NameError::Label { given: key.to_owned() });
+        }
+        Ok(name)
+    }
+
+    fn escaped_label(&self, key: &str) -> String {
+        let mut name = if self.label_preserve_multiple_underscores {
+            key.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+        } else {
+            collapsed_label(key)
+        };
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            name.insert_str(0, "key_");
+        } else if self.label_underscore_sanitization && name.starts_with('_') && !name.starts_with("__") {
+            name.insert_str(0, "key");
+        }
+        name
+    }
+}
+
+/// Returns the unit in Prometheus' words, such as `seconds` or `bytes_per_second`; empty if there is none.
+pub fn unit_name(unit: &str) -> String {
+    let (main, per) = suffixes(unit);
+    let (main, per) = (clean(&main), clean(&per));
+    let joined = match (main.is_empty(), per.is_empty()) {
+        (false, false) => format!("{main}_{per}"),
+        _ => main + &per,
+    };
+    joined.strip_suffix('_').map(str::to_owned).unwrap_or(joined)
+}
+
+pub(super) fn is_metric_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == ':'
+}
+
+fn has_word(name: &str) -> bool {
+    name.contains(is_metric_character)
+}
+
+fn with_digit_escaped(mut name: String) -> String {
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// Words joined by `_`, then unit, then `_total` or `_ratio`.
+fn escaped_with_suffixes(name: &str, unit: &str, kind: NameKind) -> Option<String> {
+    if !has_word(name) {
+        return None;
+    }
     let mut tokens: Vec<&str> = name.split(|c| !is_metric_character(c)).filter(|t| !t.is_empty()).collect();
-    if tokens.is_empty() {
-        return Err(NameError::Metric { given: name.to_owned() });
+    let (main, per) = suffixes(unit);
+    let (main, per) = (clean(&main), clean(&per));
+    let has_main = !main.is_empty() && !tokens.contains(&main.as_str());
+    let per = if per == "per_" { "" } else { per.strip_suffix('_').unwrap_or(&per) };
+    let has_per = !per.is_empty() && !tokens.contains(&per);
+    if has_main {
+        // A unit may end in a character that became `_`; before another word that one is enough.
+        let bare = main.strip_suffix('_').filter(|_| has_per).unwrap_or(&main);
+        tokens.extend((!bare.is_empty()).then_some(bare));
     }
-    let (main, per) = unit_suffixes(unit);
-    if !main.is_empty() && !tokens.contains(&main.as_str()) {
-        tokens.push(&main);
-    }
-    if !per.is_empty() && !tokens.contains(&per.as_str()) {
-        tokens.push(&per);
+    if has_per {
+        tokens.push(per);
     }
     let suffix = match kind {
         NameKind::Counter => Some("total"),
-        NameKind::Gauge if unit.trim() == "1" => Some("ratio"),
+        NameKind::Gauge if unit == "1" => Some("ratio"),
         NameKind::Gauge | NameKind::Other => None,
     };
     if let Some(suffix) = suffix {
         tokens.retain(|token| *token != suffix);
         tokens.push(suffix);
     }
-    let mut joined = tokens.join("_");
-    if joined.starts_with(|c: char| c.is_ascii_digit()) {
-        joined.insert(0, '_');
-    }
-    Ok(joined)
+    Some(with_digit_escaped(tokens.join("_")))
 }
 
-/// Returns the unit in Prometheus' words, such as `seconds` or `bytes_per_second`; empty if there is none.
-pub fn unit_name(unit: &str) -> String {
-    let (main, per) = unit_suffixes(unit);
-    match (main.is_empty(), per.is_empty()) {
-        (false, false) => format!("{main}_{per}"),
-        _ => main + &per,
-    }
+/// Runs of what may not stand in a name become one `_`; those at the ends go.
+fn escaped(name: &str) -> Option<String> {
+    let is_allowed = |c: char| is_metric_character(c) || c == '_';
+    let tokens: Vec<&str> = name.split(|c| !is_allowed(c)).filter(|t| !t.is_empty()).collect();
+    let joined = with_digit_escaped(tokens.join("_"));
+    (has_word(&joined) || (!joined.is_empty() && joined == name)).then_some(joined)
 }
 
-/// Returns the label name for an attribute key.
+/// The name as it is, with unit, then `_total` or `_ratio`; what it ends in already is not repeated.
+fn with_suffixes(name: &str, unit: &str, kind: NameKind) -> String {
+    let (main, per) = suffixes(unit);
+    let ending = match kind {
+        NameKind::Counter => "total",
+        NameKind::Gauge if unit == "1" => "ratio",
+        NameKind::Gauge | NameKind::Other => "",
+    };
+    let mut stem = without_suffix(without_suffix(name, ending), &per).to_owned();
+    if !main.is_empty() && !stem.ends_with(&main) {
+        stem = stem + "_" + &main;
+    }
+    for suffix in [per.as_str(), ending].into_iter().filter(|suffix| !suffix.is_empty()) {
+        stem = stem + "_" + suffix;
+    }
+    stem
+}
+
+/// Takes off a suffix and the character before it, whatever that is, unless nothing would be left.
 ///
-/// # Errors
-/// [`NameError::Label`].
-pub fn label_name(key: &str) -> Result<String, NameError> {
-    let mut name: String =
-        key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-    if name.chars().all(|c| c == '_') {
-        return Err(NameError::Label { given: key.to_owned() });
+/// Prometheus takes off a byte there, which may leave half a character; then this takes off nothing.
+fn without_suffix<'a>(name: &'a str, suffix: &str) -> &'a str {
+    if suffix.is_empty() || !name.ends_with(suffix) || name.len() <= suffix.len() + 1 {
+        return name;
     }
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert_str(0, "key_");
-    } else if name.starts_with('_') && !name.starts_with("__") {
-        name.insert_str(0, "key");
+    name.get(..name.len() - suffix.len() - 1).unwrap_or(name)
+}
+
+/// Runs of anything but letters and digits become one `_`, except around a reserved name (`__name__`).
+fn collapsed_label(key: &str) -> String {
+    let reserved =
+        key.strip_prefix("__").and_then(|rest| rest.strip_suffix("__")).filter(|name| !name.is_empty());
+    let mut out = String::with_capacity(key.len());
+    for c in reserved.unwrap_or(key).chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c);
+        } else if !out.ends_with('_') {
+            out.push('_');
+        }
     }
-    Ok(name)
-}
-
-fn is_metric_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == ':'
-}
-
-/// The suffix of the unit's main part, and `per_…` for what stands behind the first `/`.
-fn unit_suffixes(unit: &str) -> (String, String) {
-    let (main, per) = unit.split_once('/').map_or((unit, None), |(main, per)| (main, Some(per)));
-    let is_word = |part: &&str| !part.is_empty() && !part.contains(['{', '}']);
-    let main = Some(main.trim()).filter(is_word).map_or(String::new(), |part| clean(main_unit(part)));
-    let per = per.map(str::trim).filter(is_word).map_or(String::new(), |part| clean(per_unit(part)));
-    let per = if per.is_empty() { per } else { format!("per_{per}") };
-    (main, per)
-}
-
-/// Keeps what may stand in a name; runs of anything else become one `_`.
-fn clean(unit: &str) -> String {
-    unit.split(|c| !is_metric_character(c)).filter(|t| !t.is_empty()).collect::<Vec<_>>().join("_")
-}
-
-fn main_unit(unit: &str) -> &str {
-    match unit {
-        "d" => "days",
-        "h" => "hours",
-        "min" => "minutes",
-        "s" => "seconds",
-        "ms" => "milliseconds",
-        "us" => "microseconds",
-        "ns" => "nanoseconds",
-        "By" => "bytes",
-        "KiBy" => "kibibytes",
-        "MiBy" => "mebibytes",
-        "GiBy" => "gibibytes",
-        "TiBy" => "tibibytes",
-        "KBy" => "kilobytes",
-        "MBy" => "megabytes",
-        "GBy" => "gigabytes",
-        "TBy" => "terabytes",
-        "m" => "meters",
-        "V" => "volts",
-        "A" => "amperes",
-        "J" => "joules",
-        "W" => "watts",
-        "g" => "grams",
-        "Cel" => "celsius",
-        "Hz" => "hertz",
-        "1" => "",
-        "%" => "percent",
-        other => other,
-    }
-}
-
-fn per_unit(unit: &str) -> &str {
-    match unit {
-        "s" => "second",
-        "m" => "minute",
-        "h" => "hour",
-        "d" => "day",
-        "w" => "week",
-        "mo" => "month",
-        "y" => "year",
-        other => other,
-    }
+    if reserved.is_some() { format!("__{out}__") } else { out }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::NameKind::{Counter, Gauge, Other};
-    use super::*;
-
-    #[test]
-    fn metric_names_are_those_of_prometheus() {
-        for (name, unit, kind, expected) in [
-            ("http.server.request.duration", "s", Other, "http_server_request_duration_seconds"),
-            ("http.server.requests", "1", Counter, "http_server_requests_total"),
-            ("http.requests", "{request}", Counter, "http_requests_total"),
-            ("system.filesystem.usage", "By", Gauge, "system_filesystem_usage_bytes"),
-            ("system.cpu.utilization", "1", Gauge, "system_cpu_utilization_ratio"),
-            ("hw.battery.ratio.level", "1", Gauge, "hw_battery_level_ratio"),
-            ("hw.battery.level", "1", Other, "hw_battery_level"),
-            ("system.io", "foo/bar", Other, "system_io_foo_per_bar"),
-            ("broken.metric.speed.km", "km/h", Gauge, "broken_metric_speed_km_per_hour"),
-            ("astro.light.speed_limit", "m/s", Gauge, "astro_light_speed_limit_meters_per_second"),
-            ("packets", "{packet}/s", Gauge, "packets_per_second"),
-            ("io", "By/{op}", Gauge, "io_bytes"),
-            ("rate", "1/s", Gauge, "rate_per_second"),
-            ("per.minute", "By/min", Gauge, "per_minute_bytes_per_min"),
-            ("disk.seconds.used", "s", Gauge, "disk_seconds_used"),
-            ("total.requests.total", "", Counter, "requests_total"),
-            ("storage", "TiBy", Gauge, "storage_tibibytes"),
-            ("storage", "KBy", Gauge, "storage_kilobytes"),
-            ("heat", "Cel", Gauge, "heat_celsius"),
-            ("use", "%", Gauge, "use_percent"),
-            ("a__b..c", "", Gauge, "a_b_c"),
-            ("1st.metric", "", Gauge, "_1st_metric"),
-            ("job:rate:sum", "", Gauge, "job:rate:sum"),
-            ("temperature", "m²·x", Gauge, "temperature_m_x"),
-            ("größe", "", Gauge, "gr_e"),
-        ] {
-            assert_eq!(metric_name(name, unit, kind).unwrap(), expected, "{name} {unit} {kind:?}");
-        }
-        for name in ["", "___", "…"] {
-            assert_eq!(metric_name(name, "s", Gauge), Err(NameError::Metric { given: name.to_owned() }));
-        }
-    }
-
-    #[test]
-    fn label_names_are_those_of_prometheus() {
-        for (key, expected) in [
-            ("http.method", "http_method"),
-            ("already_fine", "already_fine"),
-            ("a..b", "a__b"),
-            ("9lives", "key_9lives"),
-            ("_private", "key_private"),
-            (".dot", "key_dot"),
-            ("__reserved", "__reserved"),
-            ("with:colon", "with_colon"),
-            ("straße", "stra_e"),
-        ] {
-            assert_eq!(label_name(key).unwrap(), expected, "{key}");
-        }
-        for key in ["", "_", "..."] {
-            assert_eq!(label_name(key), Err(NameError::Label { given: key.to_owned() }));
-        }
-    }
-
-    #[test]
-    fn units_are_spelled_out() {
-        for (unit, expected) in
-            [("s", "seconds"), ("By/s", "bytes_per_second"), ("1", ""), ("{call}", ""), ("1/s", "per_second")]
-        {
-            assert_eq!(unit_name(unit), expected, "{unit}");
-        }
-    }
-}
+#[path = "naming_test.rs"]
+mod tests;

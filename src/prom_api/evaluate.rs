@@ -14,12 +14,14 @@ use futures::stream;
 use mytsdb_promql::parse::ast::{Expr, ValueType};
 use mytsdb_promql::{Annotations, CancelReason, EvalError, QueryOutput, Reservation, Severity, Value, parse};
 use mytsdb_storage::model::TenantId;
+use tokio::sync::oneshot;
 
 use super::call::Call;
 use super::error::ApiError;
 use super::response::TRUNCATED;
 use super::result_json::{Remarks, ResultJson};
 use super::stats::Timings;
+use crate::blocking::BlockingError;
 use crate::core::Core;
 use crate::queries::{CancelOnDrop, Place};
 
@@ -92,7 +94,7 @@ pub(super) async fn evaluate(call: &Call, question: Question) -> Result<Response
     }
 }
 
-/// Waits for a place, then works on a blocking thread. The place stays taken until the work ends.
+/// Waits for a place, then works on a thread that evaluates. The place stays taken until the work ends.
 async fn run(call: &Call, question: Question) -> Result<(Answer, u64), ApiError> {
     let (path, times_ms) = match question.times {
         Times::Instant { time_ms } => ("/api/v1/query", (time_ms, time_ms, 0)),
@@ -114,18 +116,21 @@ async fn run(call: &Call, question: Question) -> Result<(Answer, u64), ApiError>
     let cancellation = place.cancellation().clone();
     let _guard = CancelOnDrop(cancellation.clone());
     let tenant = call.tenant.clone();
-    let work = move || {
+    let engine = core.engine.clone();
+    let (sender, receiver) = oneshot::channel();
+    // PERF: straight to the threads that evaluate; a blocking thread in between would be woken twice to do nothing.
+    engine.spawn(move || {
         let mut timings = Timings { queued: place.queued(), ..Timings::default() };
-        let answer = core
-            .engine
-            .install(|| answer(&core, &tenant, &question, &place, &mut timings))
-            .unwrap_or_else(|error| Err(error.into()));
+        let answer = answer(&core, &tenant, &question, &place, &mut timings);
         let error = answer.as_ref().err().map(|error| error.text.as_str());
         core.queries.log_end(&description, error, Some(timings.to_json()), core.now_ms());
-        answer
-    };
+        // Whoever hears of the answer finds the place free.
+        drop(place);
+        // Nobody listens if the client is gone or the time is up.
+        let _unheard = sender.send(answer);
+    })?;
     tokio::select! {
-        answer = call.core.blocking.run(work) => answer?,
+        answer = receiver => answer.map_err(|_gone| BlockingError::Panicked)?,
         () = tokio::time::sleep(timeout.saturating_sub(asked.elapsed())) => {
             // The evaluation notices soon; its client need not wait for that.
             cancellation.cancel(CancelReason::TimedOut);

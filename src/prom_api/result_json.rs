@@ -207,6 +207,7 @@ struct TimeTexts {
     known: Vec<TimeText>,
     /// Where the next time is probably found.
     next: usize,
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -217,15 +218,16 @@ struct TimeText {
 }
 
 impl TimeText {
-    fn new(timestamp_ms: i64) -> Self {
-        let mut text = Vec::with_capacity(32);
-        text.extend_from_slice(b",[");
-        push_timestamp(&mut text, timestamp_ms);
-        text.extend_from_slice(b",\"");
+    /// Uses the memory of `buffer`.
+    fn new(timestamp_ms: i64, buffer: &mut Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(b",[");
+        push_timestamp(buffer, timestamp_ms);
+        buffer.extend_from_slice(b",\"");
         // Of 19 digits, sign and point there are 26 bytes at most.
-        let length = text.len().min(32);
+        let length = buffer.len().min(32);
         let mut bytes = [0; 32];
-        bytes[..length].copy_from_slice(&text[..length]);
+        bytes[..length].copy_from_slice(&buffer[..length]);
         Self { timestamp_ms, length, bytes }
     }
 }
@@ -248,13 +250,19 @@ impl TimeTexts {
 
     #[cold]
     fn find(&mut self, timestamp_ms: i64) -> TimeText {
-        let position = self.known.partition_point(|text| text.timestamp_ms < timestamp_ms);
+        // PERF: the first series of a result, and it alone, goes beyond what is known at every point.
+        let is_beyond = self.known.last().is_none_or(|last| last.timestamp_ms < timestamp_ms);
+        let position = if is_beyond {
+            self.known.len()
+        } else {
+            self.known.partition_point(|text| text.timestamp_ms < timestamp_ms)
+        };
         self.next = position + 1;
         match self.known.get(position) {
             Some(text) if text.timestamp_ms == timestamp_ms => *text,
-            Some(_) => TimeText::new(timestamp_ms),
+            Some(_) => TimeText::new(timestamp_ms, &mut self.buffer),
             None => {
-                let text = TimeText::new(timestamp_ms);
+                let text = TimeText::new(timestamp_ms, &mut self.buffer);
                 if self.known.len() < TIME_TEXT_COUNT_MAX {
                     self.known.push(text);
                 }

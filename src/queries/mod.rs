@@ -149,20 +149,21 @@ impl Queries {
             budget: self.budgets.of(&tenant),
             queued: asked.elapsed(),
             started: Instant::now(),
-            _permit: permit,
+            permit: Some(permit),
             _listed: listed,
         })
     }
 }
 
-/// The right to evaluate one query: until it is dropped, the query is listed and counts as running.
+/// The right to evaluate one query: until it is dropped, the query is listed, and counts as running if it has not given up
+/// its turn.
 #[derive(Debug)]
 pub struct Place {
     cancellation: Cancellation,
     budget: Arc<MemoryBudget>,
     queued: Duration,
     started: Instant,
-    _permit: Permit,
+    permit: Option<Permit>,
     _listed: active::Listed,
 }
 
@@ -197,6 +198,11 @@ impl Place {
     /// Since when it runs.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Lets another query run while this one's rows are sent: it stays listed and can be stopped.
+    pub fn give_up_turn(&mut self) {
+        drop(self.permit.take());
     }
 
     /// The engine whose queries take from the tenant's budget.

@@ -17,8 +17,9 @@ pub mod snappy;
 pub mod sparse;
 #[cfg(test)]
 mod sparse_tests;
-pub mod wire;
 pub mod write_v1;
 pub mod write_v2;
 
 pub use receive::router;
+
+pub use crate::wire;

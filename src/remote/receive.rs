@@ -11,7 +11,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures::StreamExt as _;
 use mytsdb_storage::model::TenantId;
 use mytsdb_storage::{Commit, LabelSource, WriteError, WriteReport};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -22,9 +21,12 @@ use super::snappy::decompress;
 use super::{write_v1, write_v2};
 use crate::core::Core;
 use crate::http::HttpState;
+use crate::http::body::{self, BodyError, BodyLimits};
 use crate::tenant::tenant_of;
 
 const PROTOCOL: &str = "remote_write";
+/// The flag that limits bodies.
+const BYTES_FLAG: &str = "--write-max-bytes";
 
 /// Compressed bodies above this size are decoded on a blocking thread.
 const INLINE_BYTES_MAX: usize = 256 << 10;
@@ -155,7 +157,8 @@ fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermi
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or(limits.write_bytes_max);
     if declared > limits.write_bytes_max {
-        return Err(Refusal::BodyTooLarge { limit: limits.write_bytes_max });
+        let (limit, flag) = (limits.write_bytes_max, BYTES_FLAG);
+        return Err(BodyError::TooLarge { limit, flag }.into());
     }
     let kib = u32::try_from(declared.div_ceil(1024)).unwrap_or(u32::MAX);
     Arc::clone(&state.write_gate)
@@ -164,32 +167,10 @@ fn reserve(state: &HttpState, headers: &HeaderMap) -> Result<OwnedSemaphorePermi
 }
 
 async fn receive_body(state: &HttpState, body: Body) -> Result<Bytes, Refusal> {
-    let wait = state.config.limits.read_timeout;
-    let collected = collect(body, state.config.limits.write_bytes_max);
-    tokio::time::timeout(wait, collected).await.map_err(|_| Refusal::BodyTimeout(wait))?
-}
-
-/// Gathers the frames of a body; one frame stays where it is.
-async fn collect(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let mut frames = body.into_data_stream();
-    let mut first = Bytes::new();
-    let mut rest: Vec<u8> = Vec::new();
-    while let Some(frame) = frames.next().await {
-        let frame = frame.map_err(|error| Refusal::Body(error.to_string()))?;
-        if first.len().max(rest.len()) + frame.len() > limit {
-            return Err(Refusal::BodyTooLarge { limit });
-        }
-        if first.is_empty() && rest.is_empty() {
-            first = frame;
-        } else {
-            if rest.is_empty() {
-                rest.reserve(4 * first.len());
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&frame);
-        }
-    }
-    Ok(if rest.is_empty() { first } else { rest.into() })
+    let limits = &state.config.limits;
+    let (bytes_max, wait) = (limits.write_bytes_max, limits.read_timeout);
+    // All bytes that the body may have are reserved already.
+    body::receive(body, BodyLimits { bytes_max, flag: BYTES_FLAG, wait }, |_| Ok(())).await
 }
 
 /// Decompresses, decodes and submits, in memory that this thread reuses.

@@ -19,6 +19,7 @@ use super::receive::Message;
 use super::refusals::{Counted, DecodeError, Refusals};
 use super::snappy::SnappyError;
 use crate::blocking::BlockingError;
+use crate::http::body::BodyError;
 
 /// How long senders should wait before they come back, in seconds.
 const RETRY_AFTER_S: u64 = 5;
@@ -36,12 +37,8 @@ pub(super) enum Refusal {
          (without: the same) or proto=io.prometheus.write.v2.Request"
     )]
     ContentType(String),
-    #[error("body has more than {limit} bytes, the limit of --write-max-bytes")]
-    BodyTooLarge { limit: usize },
-    #[error("body was not received within {0:?}, the limit of --http-read-timeout")]
-    BodyTimeout(std::time::Duration),
-    #[error("body could not be received: {0}")]
-    Body(String),
+    #[error(transparent)]
+    Body(#[from] BodyError),
     #[error(transparent)]
     Snappy(#[from] SnappyError),
     #[error("body is no remote write request: {0}")]
@@ -63,11 +60,11 @@ impl Refusal {
             Self::Tenant(_) => (StatusCode::BAD_REQUEST, "tenant"),
             Self::ContentEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding"),
             Self::ContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type"),
-            Self::BodyTooLarge { .. } | Self::Snappy(SnappyError::TooLarge { .. }) => {
+            Self::Body(BodyError::TooLarge { .. }) | Self::Snappy(SnappyError::TooLarge { .. }) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
             }
-            Self::BodyTimeout(_) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
-            Self::Body(_) => (StatusCode::BAD_REQUEST, "body"),
+            Self::Body(BodyError::Timeout { .. }) => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+            Self::Body(BodyError::Broken { .. }) => (StatusCode::BAD_REQUEST, "body"),
             Self::Snappy(_) => (StatusCode::BAD_REQUEST, "snappy"),
             Self::Decode(DecodeError::TooMany { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             Self::Decode(DecodeError::FirstSymbol { .. }) => (StatusCode::BAD_REQUEST, "symbols"),

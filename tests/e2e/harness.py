@@ -98,7 +98,8 @@ class Server:
         addresses = self.folder / "addresses.json"
         addresses.unlink(missing_ok=True)
         fixed = ["--http-host=127.0.0.1", f"--http-port={self.http_port}", "--arrow-port=0", "--address=127.0.0.1:0"]
-        fixed += [f"--data-dir={self.folder / 'data'}", f"--addresses-file={addresses}", "--enable-admin-api"]
+        fixed += ["--otlp-http-address=127.0.0.1:0", "--enable-admin-api"]
+        fixed += [f"--data-dir={self.folder / 'data'}", f"--addresses-file={addresses}"]
         self.process = Process([MYTSDB_BIN, *fixed, *self.flags], self.folder / "log")
 
         def is_written() -> bool:

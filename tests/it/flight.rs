@@ -20,16 +20,16 @@ use tonic::Code;
 
 use super::grpc_server::{now_ms, start};
 
-async fn client(server: &Running) -> FlightClient {
+pub(crate) async fn client(server: &Running) -> FlightClient {
     let channel = tonic::transport::Endpoint::try_from(format!("http://{}", server.addrs.arrow)).unwrap();
     FlightClient::new(channel.connect().await.unwrap())
 }
 
-fn path(name: &str) -> FlightDescriptor {
+pub(crate) fn path(name: &str) -> FlightDescriptor {
     FlightDescriptor::new_path(vec![name.to_owned()])
 }
 
-async fn messages(
+pub(crate) async fn messages(
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
     options: IpcWriteOptions,
@@ -46,7 +46,7 @@ async fn messages(
         .unwrap()
 }
 
-async fn put_messages(
+pub(crate) async fn put_messages(
     client: &mut FlightClient,
     messages: Vec<FlightData>,
 ) -> Result<Vec<Value>, FlightError> {
@@ -57,7 +57,7 @@ async fn put_messages(
         .await
 }
 
-async fn put(
+pub(crate) async fn put(
     client: &mut FlightClient,
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
@@ -67,35 +67,38 @@ async fn put(
     put_messages(client, messages).await
 }
 
-async fn get(client: &mut FlightClient, ticket: Value) -> Result<Option<RecordBatch>, FlightError> {
+pub(crate) async fn get(
+    client: &mut FlightClient,
+    ticket: Value,
+) -> Result<Option<RecordBatch>, FlightError> {
     let batches: Vec<RecordBatch> =
         client.do_get(Ticket::new(ticket.to_string())).await?.try_collect().await?;
     Ok(batches.first().map(|first| concat_batches(first.schema_ref(), &batches).unwrap()))
 }
 
-fn status(error: FlightError) -> tonic::Status {
+pub(crate) fn status(error: FlightError) -> tonic::Status {
     match error {
         FlightError::Tonic(status) => *status,
         other => panic!("no status: {other}"),
     }
 }
 
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let fields: Vec<Field> =
         columns.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
     let arrays = columns.into_iter().map(|(_, array)| array).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
 }
 
-fn times(times_ms: &[i64]) -> ArrayRef {
+pub(crate) fn times(times_ms: &[i64]) -> ArrayRef {
     Arc::new(TimestampMillisecondArray::from(times_ms.to_vec()).with_timezone("UTC"))
 }
 
-fn dictionary(texts: &[&str]) -> ArrayRef {
+pub(crate) fn dictionary(texts: &[&str]) -> ArrayRef {
     Arc::new(texts.iter().copied().collect::<DictionaryArray<Int32Type>>())
 }
 
-fn long(times_ms: &[i64], metrics: &[&str], hosts: &[&str], values: &[f64]) -> RecordBatch {
+pub(crate) fn long(times_ms: &[i64], metrics: &[&str], hosts: &[&str], values: &[f64]) -> RecordBatch {
     batch(vec![
         ("metric", dictionary(metrics)),
         ("timestamp", times(times_ms)),
@@ -341,6 +344,52 @@ async fn rows_that_cannot_be_stored_are_counted_with_a_reason_and_the_others_kep
 }
 
 #[tokio::test]
+async fn one_bad_row_of_ten_thousand_is_reported_with_its_number_and_the_others_are_stored() {
+    let server = start().await;
+    let mut client = client(&server.running).await;
+    let now = now_ms();
+    let mut times_ms: Vec<i64> = (0..10_000).map(|row| now - row).collect();
+    times_ms[6_543] = 1;
+    let rows = long(&times_ms, &["up"; 10_000], &["a"; 10_000], &[1.0; 10_000]);
+    let acks = put(&mut client, path("samples"), vec![rows]).await.unwrap();
+    assert_eq!((&acks[0]["affected_rows"], &acks[0]["rejected_rows"]), (&9_999.into(), &1.into()));
+    let rejected = acks[0]["rejected"].as_array().unwrap();
+    assert_eq!((rejected.len(), &rejected[0]["row"]), (1, &6_543.into()));
+    assert!(rejected[0]["reason"].as_str().unwrap().contains("older than"), "{acks:?}");
+    assert_eq!(stored(&server.running, "anonymous")[0].1.len(), 9_999);
+}
+
+#[tokio::test]
+async fn wide_rows_are_written_to_the_metrics_of_their_table() {
+    let server = start().await;
+    let mut client = client(&server.running).await;
+    let rows = batch(vec![
+        ("timestamp", times(&[now_ms()])),
+        ("host", dictionary(&["a"])),
+        ("usage_user", Arc::new(Float64Array::from(vec![1.0]))),
+        ("usage_idle", Arc::new(Float64Array::from(vec![2.0]))),
+    ]);
+    let acks = put(&mut client, path("cpu"), vec![rows]).await.unwrap();
+    assert_eq!(acks[0]["affected_rows"], 2);
+    let labels: Vec<String> = stored(&server.running, "anonymous").into_iter().map(|one| one.0).collect();
+    assert_eq!(
+        labels,
+        [r#"{__name__="cpu_usage_idle", host="a"}"#, r#"{__name__="cpu_usage_user", host="a"}"#]
+    );
+}
+
+#[tokio::test]
+async fn tables_that_only_can_be_read_say_so() {
+    let server = start().await;
+    let mut client = client(&server.running).await;
+    let rows = || long(&[now_ms()], &["up"], &["a"], &[1.0]);
+    for name in ["series", "resources"] {
+        let refused = status(put(&mut client, path(name), vec![rows()]).await.unwrap_err());
+        assert!(refused.message().contains("can only be read"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn request_ids_of_the_client_come_back() {
     let server = start().await;
     let mut client = client(&server.running).await;
@@ -415,8 +464,9 @@ async fn what_is_stored_is_listed_described_and_readable_through_its_ticket() {
     let flights: Vec<_> = client.list_flights("").await.unwrap().try_collect().await.unwrap();
     let names: Vec<_> =
         flights.iter().map(|flight| flight.flight_descriptor.clone().unwrap().path.remove(0)).collect();
-    assert_eq!(names, ["load", "up"]);
-    let ticket = flights[1].endpoint[0].ticket.clone().unwrap();
+    let fixed = ["samples", "series", "histograms", "exemplars", "metadata", "resources"];
+    assert_eq!(names, [fixed.as_slice(), &["load", "up"]].concat());
+    let ticket = flights[7].endpoint[0].ticket.clone().unwrap();
     let found: Vec<RecordBatch> = client.do_get(ticket).await.unwrap().try_collect().await.unwrap();
     assert_eq!(found[0].column(2).as_primitive::<Float64Type>().values(), &[1.0]);
     let schema = client.get_schema(path("samples")).await.unwrap();
@@ -424,6 +474,10 @@ async fn what_is_stored_is_listed_described_and_readable_through_its_ticket() {
     let command = FlightDescriptor::new_cmd(r#"{"promql":"up","layout":"series"}"#);
     let info = client.get_flight_info(command).await.unwrap();
     assert!(info.ordered);
+    let of_table = client.get_flight_info(path("samples")).await.unwrap();
+    let counts: Value = serde_json::from_slice(&of_table.app_metadata).unwrap();
+    let expected = serde_json::json!({"table": "samples", "series_count": 2, "sample_count_max": 2});
+    assert_eq!((of_table.endpoint.len(), counts), (1, expected));
     assert!(matches!(
         info.try_decode_schema().unwrap().field_with_name("values").unwrap().data_type(),
         DataType::List(_)
@@ -436,12 +490,24 @@ async fn actions_answer_and_unsupported_verbs_say_so() {
     let mut client = client(&server.running).await;
     assert_eq!(client.handshake("hello").await.unwrap(), "hello");
     let actions: Vec<_> = client.list_actions().await.unwrap().try_collect().await.unwrap();
-    for action in &actions {
-        let request = Action::new(action.r#type.clone(), "");
-        let answers: Vec<_> = client.do_action(request).await.unwrap().try_collect().await.unwrap();
-        assert!(serde_json::from_slice::<Value>(&answers[0]).unwrap().is_object(), "{action:?}");
+    let names: Vec<&str> = actions.iter().map(|action| action.r#type.as_str()).collect();
+    let own = ["healthcheck", "flush", "stats", "queries", "cancel"];
+    assert_eq!(names, [own.as_slice(), &["CreatePreparedStatement", "ClosePreparedStatement"]].concat());
+    for name in ["healthcheck", "stats", "queries"] {
+        let answers: Vec<_> =
+            client.do_action(Action::new(name, "")).await.unwrap().try_collect().await.unwrap();
+        assert!(serde_json::from_slice::<Value>(&answers[0]).unwrap().is_object(), "{name}");
     }
-    assert_eq!(actions.len(), 3);
+    for (name, body, code) in [
+        ("reboot", "", Code::Unimplemented),
+        ("flush", "", Code::PermissionDenied),
+        ("cancel", "now", Code::InvalidArgument),
+        ("cancel", r#"{"id":"0f"}"#, Code::NotFound),
+        ("CreatePreparedStatement", "SELECT", Code::InvalidArgument),
+    ] {
+        let refused = status(client.do_action(Action::new(name, body)).await.err().unwrap());
+        assert_eq!(refused.code(), code, "{refused}");
+    }
     let unknown = client.do_action(Action::new("reboot", "")).await.err().unwrap();
     assert!(status(unknown).message().contains("healthcheck, flush, stats"));
     let exchange = client.do_exchange(futures::stream::empty()).await.err().unwrap();

@@ -16,7 +16,7 @@ fn the_bound_addresses_are_written_once_the_server_is_ready() {
     let server = TestServer::start(&[&format!("--addresses-file={}", path.display())]);
     let addresses: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(addresses["http"], server.addr().to_string());
-    for protocol in ["http", "arrow", "otlp_grpc"] {
+    for protocol in ["http", "arrow", "otlp_grpc", "otlp_http"] {
         let addr = addresses[protocol].as_str().unwrap().parse().unwrap();
         drop(connect(addr));
     }

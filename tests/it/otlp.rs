@@ -1,5 +1,6 @@
 //! OTLP/gRPC over the network: what is exported is stored, what is refused is told.
 
+use bytes::{Buf as _, BufMut as _, Bytes};
 use mytsdb::Running;
 use mytsdb_storage::model::{TenantId, TimeRange};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -11,9 +12,11 @@ use opentelemetry_proto::tonic::metrics::v1::{
     number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use tonic::codec::CompressionEncoding;
+use prost::Message as _;
+use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 
 use super::grpc_server::{now_ms, start};
 
@@ -39,10 +42,11 @@ fn gauge(name: &str, description: &str) -> Metric {
     }
 }
 
-fn delta(name: &str) -> Metric {
+/// A sum that does not say whether it is cumulative.
+fn unclear(name: &str) -> Metric {
     let sum = Sum {
         data_points: vec![point(1.0)],
-        aggregation_temporality: AggregationTemporality::Delta as i32,
+        aggregation_temporality: AggregationTemporality::Unspecified as i32,
         is_monotonic: true,
     };
     Metric { name: name.to_owned(), data: Some(Data::Sum(sum)), ..Metric::default() }
@@ -97,15 +101,88 @@ async fn exported_metrics_are_stored_plain_gzip_and_zstd() {
 async fn refused_points_are_a_partial_success_or_an_error_if_nothing_is_left() {
     let server = start().await;
     let mut client = client(&server.running).await;
-    let reply = client.export(request(vec![gauge("good", ""), delta("bad")])).await.unwrap().into_inner();
+    let reply = client.export(request(vec![gauge("good", ""), unclear("bad")])).await.unwrap().into_inner();
     let partial = reply.partial_success.unwrap();
     assert_eq!(partial.rejected_data_points, 1);
-    assert!(partial.error_message.contains("delta temporality is not supported yet"), "{partial:?}");
-    let status = client.export(request(vec![delta("bad")])).await.unwrap_err();
+    assert!(partial.error_message.contains("no_temporality in metric \"bad\""), "{partial:?}");
+    let status = client.export(request(vec![unclear("bad")])).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(stored(&server.running, "anonymous").len(), 2);
     let empty = client.export(ExportMetricsServiceRequest::default()).await.unwrap().into_inner();
     assert_eq!(empty.partial_success, None);
+}
+
+#[tokio::test]
+async fn a_message_that_is_no_request_is_refused_for_good_and_says_where() {
+    let server = start().await;
+    let mut damaged = gauge("m", "");
+    damaged.unit = String::new();
+    let mut body = request(vec![damaged]).encode_to_vec();
+    // The last field is the point's value: a double that ends early.
+    body.truncate(body.len() - 1);
+    let channel = Channel::from_shared(format!("http://{}", server.running.addrs.otlp_grpc)).unwrap();
+    let mut grpc = tonic::client::Grpc::new(channel.connect().await.unwrap());
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+    let status = grpc.unary(Request::new(Bytes::from(body)), path, RawCodec).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().starts_with("malformed request: the message at byte "), "{status}");
+}
+
+/// Bytes as they are.
+#[derive(Clone, Copy)]
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+#[tokio::test]
+async fn one_bad_point_among_ten_thousand_is_reported_and_the_others_are_stored() {
+    let server = start().await;
+    let mut metrics: Vec<Metric> = (0..10_000).map(|index| gauge(&format!("m{index}"), "")).collect();
+    let Some(Data::Gauge(bad)) = &mut metrics[4_321].data else { panic!("a gauge") };
+    bad.data_points[0].value = None;
+    let reply = client(&server.running).await.export(request(metrics)).await.unwrap().into_inner();
+    let partial = reply.partial_success.unwrap();
+    assert_eq!(partial.rejected_data_points, 1);
+    assert_eq!(
+        partial.error_message,
+        "1 of 10000 data points rejected: 1 no_value in metric \"m4321\" (the point has no value)"
+    );
+    let stored = stored(&server.running, "anonymous");
+    assert_eq!(stored.len(), 10_000, "9,999 and target_info");
+    assert!(!stored.iter().any(|labels| labels.contains("\"m4321_bytes\"")));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ mod sample;
 pub mod snappy;
 #[path = "../../../src/remote/sparse.rs"]
 pub mod sparse;
-#[path = "../../../src/remote/wire.rs"]
+#[path = "../../../src/wire.rs"]
 pub mod wire;
 #[path = "../../../src/remote/write_v1.rs"]
 pub mod write_v1;

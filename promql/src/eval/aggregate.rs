@@ -155,6 +155,28 @@ fn accumulate<C: Cell>(
     Ok(part)
 }
 
+/// Cells of all parts from which on groups are merged side by side.
+const PARALLEL_MERGE_CELL_COUNT: usize = 1 << 14;
+
+/// Merges the parts of one group, in order, into its row. `merged`: memory for the cells of a row.
+fn merge_group<C: Cell>(parts: &[Part<C>], group: usize, merged: &mut [C], row: &mut [f64]) {
+    merged.fill(C::EMPTY);
+    for part in parts {
+        let slot = part.slots[group];
+        if slot == u32::MAX {
+            continue;
+        }
+        let start = slot as usize * merged.len();
+        let later = &part.cells[start..start + merged.len()];
+        for (cell, later) in merged.iter_mut().zip(later) {
+            cell.merge(later);
+        }
+    }
+    for (value, cell) in row.iter_mut().zip(merged) {
+        *value = cell.finish();
+    }
+}
+
 /// Aggregates; returns the histograms that are still to be put in.
 fn run<C: Cell>(run: &Run<'_>, groups: Groups) -> Result<(Block, Vec<HistogramPart>), EvalError> {
     let (series_count, step_count) = (run.rows.len(), run.rows.step_count);
@@ -173,22 +195,17 @@ fn run<C: Cell>(run: &Run<'_>, groups: Groups) -> Result<(Block, Vec<HistogramPa
         ranges.into_par_iter().map(|range| accumulate(run, &groups, range)).collect::<Result<_, _>>()?
     };
     let mut result = Block::absent(run.ctx, groups.labels, step_count, String::new)?;
-    let mut merged = vec![C::EMPTY; step_count];
-    for group in 0..result.len() {
-        merged.fill(C::EMPTY);
-        for part in &parts {
-            let slot = part.slots[group];
-            if slot == u32::MAX {
-                continue;
-            }
-            let start = slot as usize * step_count;
-            for (cell, later) in merged.iter_mut().zip(&part.cells[start..start + step_count]) {
-                cell.merge(later);
-            }
+    let cell_count: usize = parts.iter().map(|part| part.cells.len()).sum();
+    if cell_count < PARALLEL_MERGE_CELL_COUNT {
+        let mut merged = vec![C::EMPTY; step_count];
+        for (group, row) in result.values.chunks_mut(step_count).enumerate() {
+            merge_group(&parts, group, &mut merged, row);
         }
-        for (value, cell) in result.row_mut(group).iter_mut().zip(&merged) {
-            *value = cell.finish();
-        }
+    } else {
+        result.values.par_chunks_mut(step_count).enumerate().for_each_init(
+            || vec![C::EMPTY; step_count],
+            |merged, (group, row)| merge_group(&parts, group, merged, row),
+        );
     }
     if parts.iter().any(|part| part.has_ignored) {
         run.ctx.info(run.span, annotate::ignored_in_aggregation(run.op.as_str()));

@@ -1,7 +1,5 @@
 //! Aggregations that need the values of a group side by side: `topk bottomk limitk limit_ratio quantile count_values`.
 
-use std::cmp::Ordering;
-
 use hashbrown::HashMap;
 use mytsdb_storage::model::LabelSet;
 
@@ -10,7 +8,6 @@ use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
 use super::context::{Context, execution};
 use super::labels::{LabelBudget, prometheus_hash, with_label};
-use super::sort::nan_last;
 use crate::engine::EvalError;
 use crate::kernel::quantile::quantile;
 use crate::kernel::{ABSENT, is_absent};
@@ -60,7 +57,9 @@ pub(crate) fn select(
         Vec::new()
     };
     let mut order = Vec::new();
-    let mut candidates: Vec<(f64, u32)> = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
+    // An instant query shows them in order; of a range only matters who stays.
+    let is_ordered = step_count == 1;
     for step in 0..step_count {
         if step % 64 == 0 {
             ctx.check_cancelled()?;
@@ -72,13 +71,14 @@ pub(crate) fn select(
                 group
                     .iter()
                     .map(|series| (block.values[*series as usize * step_count + step], *series))
-                    .filter(|(value, _)| !is_absent(*value)),
+                    .filter(|(value, _)| !is_absent(*value))
+                    .map(|(value, series)| (rank(aggregate.op, value), series)),
             );
-            let kept = keep(aggregate.op, param, &mut candidates, &hashes);
+            let kept = keep(aggregate.op, param, &mut candidates, &hashes, is_ordered);
             for (_, series) in &candidates[kept..] {
                 block.values[*series as usize * step_count + step] = ABSENT;
             }
-            if step_count == 1 {
+            if is_ordered {
                 order.extend(candidates[..kept].iter().map(|(_, series)| *series as usize));
             }
         }
@@ -100,8 +100,29 @@ fn ignore_histograms(ctx: &Context<'_>, block: &mut Block, op: AggregateOp, span
     }
 }
 
-/// Orders candidates so that those that stay come first, and says how many these are.
-fn keep(op: AggregateOp, param: f64, candidates: &mut [(f64, u32)], hashes: &[f64]) -> usize {
+/// The rank of a value and its series: of equal values the series that comes first stays.
+type Candidate = (u64, u32);
+
+/// The rank of a value, smallest first, NaN last. PERF: integers compare in one step, values with their exceptions in
+/// many.
+fn rank(op: AggregateOp, value: f64) -> u64 {
+    if value.is_nan() {
+        return u64::MAX;
+    }
+    // Both zeros are the same.
+    let bits = (value + 0.0).to_bits();
+    let ascending = if bits >> 63 == 0 { bits | 1 << 63 } else { !bits };
+    if op == AggregateOp::TopK { !ascending } else { ascending }
+}
+
+/// Orders candidates so that those that stay come first, in order if `is_ordered`, and says how many these are.
+fn keep(
+    op: AggregateOp,
+    param: f64,
+    candidates: &mut [Candidate],
+    hashes: &[f64],
+    is_ordered: bool,
+) -> usize {
     if op == AggregateOp::LimitRatio {
         let ratio = param.clamp(-1.0, 1.0);
         let is_kept = |series: u32| {
@@ -112,18 +133,15 @@ fn keep(op: AggregateOp, param: f64, candidates: &mut [(f64, u32)], hashes: &[f6
         return candidates.iter().take_while(|(_, series)| is_kept(*series)).count();
     }
     let count = if param < 1.0 { 0 } else { (param as usize).min(candidates.len()) };
-    let is_descending = op == AggregateOp::TopK;
     if count == 0 || op == AggregateOp::LimitK {
         return count;
     }
-    // Equal values: the series that comes first stays.
-    let order = |left: &(f64, u32), right: &(f64, u32)| -> Ordering {
-        nan_last(left.0, right.0, is_descending).then(left.1.cmp(&right.1))
-    };
     if count < candidates.len() {
-        candidates.select_nth_unstable_by(count - 1, order);
+        candidates.select_nth_unstable(count - 1);
     }
-    candidates[..count].sort_by(order);
+    if is_ordered {
+        candidates[..count].sort_unstable();
+    }
     count
 }
 
@@ -252,4 +270,31 @@ pub(crate) fn count_values(
     }
     result.hold(budget.finish()?);
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::eval::sort::nan_last;
+
+    proptest! {
+        #[test]
+        fn ranks_order_as_values_do(left: f64, right: f64, same: bool, is_topk: bool) {
+            let right = if same { left } else { right };
+            let op = if is_topk { AggregateOp::TopK } else { AggregateOp::BottomK };
+            prop_assert_eq!(rank(op, left).cmp(&rank(op, right)), nan_last(left, right, is_topk));
+        }
+    }
+
+    #[test]
+    fn both_zeros_and_all_nans_have_the_same_rank() {
+        for op in [AggregateOp::TopK, AggregateOp::BottomK] {
+            assert_eq!(rank(op, 0.0), rank(op, -0.0));
+            assert_eq!(rank(op, f64::NAN), rank(op, -f64::NAN));
+            assert!(rank(op, f64::INFINITY) < rank(op, f64::NAN));
+            assert!(rank(op, f64::NEG_INFINITY) < rank(op, f64::NAN));
+        }
+    }
 }

@@ -33,6 +33,21 @@ impl From<FloatHistogram> for Cell {
     }
 }
 
+impl Cell {
+    /// This times `factor`.
+    pub(crate) fn scaled(self, factor: f64) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::Float(value) => Self::Float(value * factor),
+            Self::Histogram(histogram) => {
+                let mut histogram = Arc::unwrap_or_clone(histogram);
+                histogram.multiply(factor);
+                histogram.into()
+            }
+        }
+    }
+}
+
 /// One row of a block, or one that was computed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
@@ -123,6 +138,17 @@ impl<'a> RowWriter<'a> {
         let mut buffer = Vec::new();
         let row = Row { values: self.values, histograms: self.histograms };
         row.without_histograms(&mut buffer).to_vec()
+    }
+
+    /// Multiplies everything that is written.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        let histograms = std::mem::take(self.histograms);
+        for value in self.values.iter_mut().filter(|value| !is_absent(**value) && !is_histogram(**value)) {
+            *value *= factor;
+        }
+        for (step, histogram) in histograms {
+            self.set(step as usize, Cell::Histogram(histogram).scaled(factor));
+        }
     }
 
     /// Sets one step. Steps ascend.

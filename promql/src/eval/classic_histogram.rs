@@ -1,10 +1,11 @@
 //! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction` over classic buckets (`le` labels) and native
 //! histograms.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::{HashMap, HashSet};
 use mytsdb_storage::model::LabelSet;
+use rayon::prelude::*;
 
 use super::annotate;
 use super::block::{Block, RowLabels, Scalars};
@@ -85,6 +86,10 @@ fn histograms(call: &Call<'_>, block: &Block, span: Span) -> Found {
         }
         classic[number].buckets.push((bound, index));
     }
+    for histogram in &mut classic {
+        // Sorted once, not at every step.
+        histogram.buckets.sort_by(|left, right| left.0.total_cmp(&right.0));
+    }
     let mut found =
         Found { span, classic, native, classic_conflicts: HashSet::new(), native_conflicts: HashSet::new() };
     found.find_conflicts(call, block);
@@ -142,12 +147,20 @@ impl Histogram {
     }
 }
 
+/// Steps of one histogram that are computed together.
+const STEPS_PER_TILE: usize = 256;
+
+/// Tiles that are worth a task of their own.
+fn cells_per_task(step_count: usize) -> usize {
+    (STEPS_PER_TILE / step_count.clamp(1, STEPS_PER_TILE)).max(1)
+}
+
 /// Computes one row per histogram with `of_classic(histogram, step, buckets)` and `of_native(histogram, step)`.
 fn per_histogram(
     call: &Call<'_>,
     block: &Block,
     found: &Found,
-    mut of_classic: impl FnMut(&Histogram, usize, &mut Vec<Bucket>) -> f64,
+    of_classic: impl Fn(&Histogram, usize, &mut Vec<Bucket>) -> f64 + Sync,
     of_native: impl Fn(&FloatHistogram, usize) -> (f64, Option<NanRemark>),
 ) -> Result<Block, EvalError> {
     let is_delayed = call.ctx.options.delayed_name_removal;
@@ -159,18 +172,25 @@ fn per_histogram(
         labels
     }));
     let mut result = Block::absent(call.ctx, labels, block.step_count, String::new)?;
-    let mut buckets = Vec::new();
-    for (number, histogram) in found.classic.iter().enumerate() {
-        if number % 64 == 0 {
-            call.ctx.check_cancelled()?;
-        }
-        for (step, value) in result.row_mut(number).iter_mut().enumerate() {
-            histogram.gather(block, step, &mut buckets);
+    let mut tiles: Vec<(usize, usize, &mut [f64])> = Vec::new();
+    let rows = result.values.chunks_mut(block.step_count.max(1)).take(found.classic.len());
+    for (number, row) in rows.enumerate() {
+        let of_row = row.chunks_mut(STEPS_PER_TILE).enumerate();
+        tiles.extend(of_row.map(|(tile, values)| (number, tile * STEPS_PER_TILE, values)));
+    }
+    let fill = |(number, first_step, values): (usize, usize, &mut [f64])| {
+        call.ctx.check_cancelled()?;
+        let mut buckets = Vec::new();
+        for (offset, value) in values.iter_mut().enumerate() {
+            let step = first_step + offset;
+            found.classic[number].gather(block, step, &mut buckets);
             if !buckets.is_empty() && !found.classic_conflicts.contains(&(number, step)) {
-                *value = of_classic(histogram, step, &mut buckets);
+                *value = of_classic(&found.classic[number], step, &mut buckets);
             }
         }
-    }
+        Ok::<(), EvalError>(())
+    };
+    tiles.into_par_iter().with_min_len(cells_per_task(block.step_count)).try_for_each(fill)?;
     for (number, row) in found.native.iter().enumerate() {
         if number % 64 == 0 {
             call.ctx.check_cancelled()?;
@@ -209,11 +229,13 @@ struct Fixed {
 
 /// Collects what was fixed, by metric name, and says so once.
 #[derive(Debug, Default)]
-struct FixedByMetric(Vec<(String, Fixed)>);
+struct FixedByMetric(Mutex<Vec<(String, Fixed)>>);
 
 impl FixedByMetric {
-    fn add(&mut self, name: &str, forced: ForcedMonotonicity, time_ms: i64) {
-        match self.0.iter_mut().find(|(known, _)| known == name) {
+    fn add(&self, name: &str, forced: ForcedMonotonicity, time_ms: i64) {
+        // A panic of another thread ends the query anyway.
+        let mut known_metrics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match known_metrics.iter_mut().find(|(known, _)| known == name) {
             Some((_, fixed)) => {
                 fixed.worst.min_bucket = fixed.worst.min_bucket.min(forced.min_bucket);
                 fixed.worst.max_bucket = fixed.worst.max_bucket.max(forced.max_bucket);
@@ -222,7 +244,7 @@ impl FixedByMetric {
                 fixed.first_ms = fixed.first_ms.min(time_ms);
                 fixed.last_ms = fixed.last_ms.max(time_ms);
             }
-            None => self.0.push((
+            None => known_metrics.push((
                 name.to_owned(),
                 Fixed { worst: forced, sample_count: 1, first_ms: time_ms, last_ms: time_ms },
             )),
@@ -230,7 +252,10 @@ impl FixedByMetric {
     }
 
     fn report(self, call: &Call<'_>, span: Span) {
-        for (name, fixed) in self.0 {
+        let mut metrics = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // In an order that does not depend on threads.
+        metrics.sort_by(|left, right| left.0.cmp(&right.0));
+        for (name, fixed) in metrics {
             call.ctx.info(
                 span,
                 format!(
@@ -256,7 +281,7 @@ fn quantile_rows(
     block: &Block,
     found: &Found,
     q: &Scalars,
-    fixed: &mut FixedByMetric,
+    fixed: &FixedByMetric,
 ) -> Result<Block, EvalError> {
     let is_delayed = call.ctx.options.delayed_name_removal;
     let of_classic = |histogram: &Histogram, step: usize, buckets: &mut Vec<Bucket>| {
@@ -277,8 +302,8 @@ pub(crate) fn histogram_quantile(call: &Call<'_>) -> Result<Block, EvalError> {
     let block = call.vector(1)?;
     let span = call.arg(1)?.span;
     let found = histograms(call, &block, span);
-    let mut fixed = FixedByMetric::default();
-    let mut result = quantile_rows(call, &block, &found, &q, &mut fixed)?;
+    let fixed = FixedByMetric::default();
+    let mut result = quantile_rows(call, &block, &found, &q, &fixed)?;
     fixed.report(call, span);
     finish(call, &mut result)?;
     Ok(result)
@@ -290,13 +315,13 @@ pub(crate) fn histogram_quantiles(call: &Call<'_>) -> Result<Block, EvalError> {
     let span = call.arg(0)?.span;
     let label = call.text(1)?;
     let found = histograms(call, &block, span);
-    let mut fixed = FixedByMetric::default();
+    let fixed = FixedByMetric::default();
     let mut rows: Vec<(RowLabels, Vec<f64>)> = Vec::new();
     let mut reservations = Vec::new();
     for index in 2..call.args.len() {
         let q = call.scalars(index)?;
         warn_about_quantiles(call, &q, call.arg(index)?.span);
-        let part = quantile_rows(call, &block, &found, &q, &mut fixed)?;
+        let part = quantile_rows(call, &block, &found, &q, &fixed)?;
         reservations.push(call.ctx.reserve_numbers(part.len(), part.step_count, String::new)?);
         for (labels, row) in part.rows() {
             split_by_quantile(labels, row, &q, &label, &mut rows);

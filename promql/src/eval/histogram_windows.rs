@@ -171,7 +171,7 @@ pub(crate) struct NumberKernels<'a> {
 
 impl NumberKernels<'_> {
     fn compute(&self, index: usize, split: &SplitSamples<'_>, scratch: &mut Scratch, out: &mut [f64]) {
-        let samples = Samples { times_ms: &split.float_times_ms, values: &split.floats };
+        let samples = Samples::new(&split.float_times_ms, &split.floats);
         match &self.started {
             Some(started) if !split.float_starts_ms.is_empty() => {
                 started(index, samples, &split.float_starts_ms, scratch, out);
@@ -413,7 +413,7 @@ pub(crate) fn smoothed_instant<'a>(
     Box::new(move |index, samples, scratch, out| {
         let split = SplitSamples::new(samples);
         let mut numbers = vec![ABSENT; windows.count];
-        let floats = Samples { times_ms: &split.float_times_ms, values: &split.floats };
+        let floats = Samples::new(&split.float_times_ms, &split.floats);
         crate::kernel::rate::smoothed_instant(floats, &windows, lookback_ms, &mut numbers);
         let _unused = scratch;
         let remarks = Remarks { ctx, span, name: names[index].metric_name() };

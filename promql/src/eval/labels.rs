@@ -5,6 +5,7 @@ use mytsdb_storage::model::{LabelSet, LabelSetBuilder, METRIC_NAME};
 use xxhash_rust::xxh64::xxh64;
 
 use super::context::Context;
+use super::delta::TEMPORALITY;
 use crate::budget::Reservation;
 use crate::engine::EvalError;
 
@@ -13,7 +14,7 @@ pub(crate) const METRIC_TYPE: &str = "__type__";
 
 /// Whether a label describes the metric instead of the series.
 pub(crate) fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | METRIC_TYPE | "__unit__")
+    matches!(name, METRIC_NAME | METRIC_TYPE | "__unit__" | TEMPORALITY)
 }
 
 /// The labels for which `keeps(name)` holds.
@@ -25,7 +26,7 @@ pub(crate) fn filtered(labels: &LabelSet, keeps: impl Fn(&str) -> bool) -> Label
     LabelSet::from_pairs(labels.iter().filter(|(name, _)| keeps(name))).unwrap_or_else(|_| LabelSet::empty())
 }
 
-/// The labels without `__name__`, `__type__` and `__unit__`.
+/// The labels without `__name__`, `__type__`, `__unit__` and `__temporality__`.
 pub(crate) fn without_metadata(labels: &LabelSet) -> LabelSet {
     filtered(labels, |name| !is_metadata(name))
 }

@@ -22,6 +22,7 @@ mod call;
 pub(crate) mod cells;
 mod classic_histogram;
 mod context;
+mod delta;
 mod duration;
 mod histogram_rate;
 mod histogram_windows;

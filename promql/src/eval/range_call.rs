@@ -8,6 +8,7 @@ use mytsdb_storage::model::LabelSet;
 use super::annotate;
 use super::block::{Block, Operand, RowLabels, Scalars, duplicate_labels};
 use super::context::{Context, execution};
+use super::delta;
 use super::histogram_windows;
 use super::labels::METRIC_TYPE;
 use super::rows::{Kernels, MixedKernel, RowKernel, Rows, StartedKernel};
@@ -27,7 +28,7 @@ pub(crate) struct RangeVector<'a> {
     extension: Option<RangeExtension>,
     /// The selector, unless it is a subquery.
     selector: Option<&'a VectorSelector>,
-    span: Span,
+    pub(crate) span: Span,
 }
 
 /// Prepares a range selector or evaluates the inside of a subquery.
@@ -107,7 +108,7 @@ const STEPS_PER_TILE: usize = 1024;
 /// The kernel of a function over any number of steps; `scalars` are its other arguments, in order.
 ///
 /// A kernel looks at nothing but its samples, so a row of very many steps is computed in tiles.
-fn kernel<'a>(
+pub(crate) fn kernel<'a>(
     ctx: &'a Context<'a>,
     function: &str,
     extension: Option<RangeExtension>,
@@ -456,6 +457,10 @@ pub(crate) fn range_rows<'a>(
         if function == "quantile_over_time" { scalar_span.unwrap_or(vector.span) } else { vector.span };
     let names: Vec<LabelSet> = vector.labels.iter().map(|labels| labels.set.clone()).collect();
     let remark = remark(ctx, function, &names, vector.span, quantiles);
+    let of_deltas = match delta::rows_of(function, &names) {
+        Some(is_delta) => Some((is_delta, delta::kernels(ctx, function, &vector, *grid, &names)?)),
+        None => None,
+    };
     let floats = Arc::new(kernel(ctx, function, vector.extension, vector.windows, *grid, scalars)?);
     let extended = vector.extension.map(|extension| extended_of(ctx, extension));
     let started = if ctx.options.use_start_timestamps && uses_starts(function) {
@@ -466,7 +471,10 @@ pub(crate) fn range_rows<'a>(
     };
     let numbers = histogram_windows::NumberKernels { plain: Arc::clone(&floats), started: started.clone() };
     let mixed = histogram_windows::kernel(ctx, function, vector.windows, extended, span, names, numbers);
-    let kernels = with_remark(&floats, started, mixed, remark);
+    let mut kernels = with_remark(&floats, started, mixed, remark);
+    if let Some((is_delta, of_deltas)) = of_deltas {
+        kernels = kernels.or(is_delta, of_deltas);
+    }
     let mut labels = vector.labels;
     if !matches!(function, "last_over_time" | "first_over_time") {
         for labels in &mut labels {

@@ -3,6 +3,7 @@
 //! Why: an aggregation needs every row once and none of them afterwards; series × steps never lie in memory.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -35,7 +36,35 @@ pub(crate) struct Kernels<'a> {
     pub(crate) mixed: MixedKernel<'a>,
 }
 
-impl Kernels<'_> {
+impl<'a> Kernels<'a> {
+    /// Takes `other` for the rows for which `is_other` says so.
+    pub(crate) fn or(self, is_other: Vec<bool>, other: Kernels<'a>) -> Self {
+        let Kernels { floats, started, mixed } = self;
+        let is_other = Arc::new(is_other);
+        let (of_floats, of_started) = (Arc::clone(&is_other), Arc::clone(&is_other));
+        let other_floats = Arc::new(other.floats);
+        let other_plain = Arc::clone(&other_floats);
+        Kernels {
+            floats: Box::new(move |index, samples, scratch, out| {
+                let kernel = if of_floats[index] { &*other_floats } else { &floats };
+                kernel(index, samples, scratch, out);
+            }),
+            started: started.map(|started| -> StartedKernel<'a> {
+                Box::new(move |index, samples, starts_ms, scratch, out| {
+                    if of_started[index] {
+                        other_plain(index, samples, scratch, out);
+                    } else {
+                        started(index, samples, starts_ms, scratch, out);
+                    }
+                })
+            }),
+            mixed: Box::new(move |index, samples, scratch, out| {
+                let kernel = if is_other[index] { &other.mixed } else { &mixed };
+                kernel(index, samples, scratch, out);
+            }),
+        }
+    }
+
     fn compute(
         &self,
         index: usize,

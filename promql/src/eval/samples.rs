@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mytsdb_storage::model::{ResetHint, TimeRange, is_stale};
-use mytsdb_storage::read::{SampleColumns, SeriesSet};
+use mytsdb_storage::read::{SampleColumns, SeriesSet, TimesId};
 
 use super::block::Block;
 use super::cells::{Cell, HistogramRow, Row, histogram_bytes, without_reset};
 use super::context::Context;
 use crate::engine::EvalError;
-use crate::grid::StepGrid;
+use crate::grid::{StepGrid, constant_spacing_ms};
 use crate::histogram::{FloatHistogram, LayoutCache};
 use crate::kernel::{ABSENT, HISTOGRAM, Samples, is_absent};
 
@@ -54,6 +54,10 @@ pub(crate) struct ReadSamples {
     /// One for each sample; empty if none is known or wanted.
     starts_ms: Vec<i64>,
     layouts: LayoutCache,
+    /// Distance of the times, as [`Samples::spacing_ms`].
+    spacing_ms: Option<i64>,
+    /// The same of the stored times that were looked at last: those of a target's series are one column.
+    last_spacing: Option<(TimesId, Option<i64>)>,
 }
 
 /// The samples of a series with histograms.
@@ -85,9 +89,24 @@ impl ReadSamples {
     /// The samples, if there are no histograms among them.
     #[inline]
     pub(crate) fn floats(&self) -> Option<Samples<'_>> {
-        self.histograms
-            .is_empty()
-            .then_some(Samples { times_ms: &self.columns.timestamps_ms, values: &self.columns.values })
+        self.histograms.is_empty().then_some(Samples {
+            times_ms: &self.columns.timestamps_ms,
+            values: &self.columns.values,
+            spacing_ms: self.spacing_ms,
+        })
+    }
+
+    /// Looks at the distance of the times, unless it is known from another series. To be called when they are final;
+    /// `is_as_read`: since they were read from storage.
+    fn find_spacing(&mut self, is_as_read: bool) {
+        let times_id = self.columns.times_id().filter(|_| is_as_read);
+        self.spacing_ms = match (times_id, self.last_spacing) {
+            (Some(times_id), Some((known, spacing_ms))) if known == times_id => spacing_ms,
+            _ => constant_spacing_ms(&self.columns.timestamps_ms),
+        };
+        if let Some(times_id) = times_id {
+            self.last_spacing = Some((times_id, self.spacing_ms));
+        }
     }
 
     /// The samples with histograms among them.
@@ -257,6 +276,7 @@ impl SampleSource {
                         position += u32::from(!is_absent(*value));
                     }
                 }
+                samples.find_spacing(false);
                 Ok(())
             }
         }
@@ -295,6 +315,7 @@ impl StoredSource {
             ctx.count_samples(bytes / 16);
         }
         let start_ms = self.range.start_ms;
+        let read_count = samples.columns.len();
         if is_wide && samples.columns.timestamps_ms.first().is_some_and(|first| *first < start_ms) {
             samples.retain(|time_ms, _| time_ms >= start_ms);
         }
@@ -303,6 +324,7 @@ impl StoredSource {
         {
             samples.retain(|_, value| !is_stale(value));
         }
+        samples.find_spacing(samples.columns.len() == read_count);
         Ok(())
     }
 }

@@ -172,7 +172,7 @@ fn newest_starts<'a>(windows: WindowGrid) -> Kernels<'a> {
         mixed: Box::new(move |_, samples, _, out| {
             let MixedSamples { times_ms, values, starts_ms, .. } = samples;
             let mut numbers = vec![ABSENT; windows.count];
-            select::newest_start(Samples { times_ms, values }, starts_ms, &windows, &mut numbers);
+            select::newest_start(Samples::new(times_ms, values), starts_ms, &windows, &mut numbers);
             for (step, number) in numbers.into_iter().enumerate() {
                 out.set(step, if is_absent(number) { Cell::Absent } else { Cell::Float(number) });
             }

@@ -18,6 +18,8 @@ pub(crate) mod time;
 
 use mytsdb_storage::model::STALE_NAN_BITS;
 
+use crate::grid::constant_spacing_ms;
+
 /// "No value at this step."
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
@@ -44,6 +46,15 @@ pub(crate) struct Samples<'a> {
     pub(crate) times_ms: &'a [i64],
     /// Sample values.
     pub(crate) values: &'a [f64],
+    /// The distance between neighbouring times if it is the same everywhere.
+    pub(crate) spacing_ms: Option<i64>,
+}
+
+impl<'a> Samples<'a> {
+    /// Looks at the times; who knows their distance already need not.
+    pub(crate) fn new(times_ms: &'a [i64], values: &'a [f64]) -> Self {
+        Self { times_ms, values, spacing_ms: constant_spacing_ms(times_ms) }
+    }
 }
 
 /// Memory that kernels reuse from series to series.

@@ -4,7 +4,7 @@
 //! Source: Prometheus `promql/functions.go` (`extrapolatedRate`, `extendedRate`, `instantValue`). Times are kept in
 //! whole milliseconds where Prometheus divides by 1000 first; the ratios are the same.
 
-use super::{ABSENT, Samples, Scratch};
+use super::{ABSENT, Samples, Scratch, is_absent};
 use crate::grid::WindowGrid;
 
 /// Which of `rate`, `increase`, `delta`.
@@ -22,7 +22,8 @@ fn find_resets(values: &[f64], resets: &mut Vec<u32>) {
     for start in (0..values.len()).step_by(RESET_BLOCK) {
         let block = &values[start..values.len().min(start + RESET_BLOCK + 1)];
         // PERF (bench `kernel`, `rate`): a sum is vectorised, and nearly no block has a reset.
-        let reset_count = block.windows(2).fold(0_u64, |count, pair| count + u64::from(pair[1] < pair[0]));
+        let pairs = block[1..].iter().zip(block);
+        let reset_count = pairs.fold(0_u64, |count, (later, value)| count + u64::from(later < value));
         if reset_count > 0 {
             let is_reset = |index: &usize| block[*index] < block[*index - 1];
             resets.extend((1..block.len()).filter(is_reset).map(|index| (start + index) as u32));
@@ -45,7 +46,7 @@ pub(crate) fn extrapolated(
     scratch: &mut Scratch,
     out: &mut [f64],
 ) {
-    let Samples { times_ms, values } = samples;
+    let Samples { times_ms, values, .. } = samples;
     let resets = &mut scratch.indexes;
     resets.clear();
     if kind.is_counter {
@@ -72,8 +73,8 @@ pub(crate) fn extrapolated(
         edges.move_to(&times_ms[low..high], windows, step_index, kind);
         out[step_index] = edges.extrapolate(first_value, increase, kind);
     };
-    let Some(regular) = windows.regular(times_ms) else {
-        return windows.for_each(times_ms, one);
+    let Some(regular) = windows.regular(samples) else {
+        return windows.for_each(samples, one);
     };
     let interior = regular.interior().filter(|(_, first, _)| resets.is_empty() && first.len() > 1);
     let Some((steps, first, advance)) = interior else {
@@ -151,8 +152,8 @@ impl Edges {
 
 /// Difference of the last two samples of each window; per second and reset-aware if `is_rate`.
 pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool, out: &mut [f64]) {
-    let Samples { times_ms, values } = samples;
-    windows.for_each(times_ms, |step_index, low, high| {
+    let Samples { times_ms, values, .. } = samples;
+    windows.for_each(samples, |step_index, low, high| {
         if high < low + 2 {
             out[step_index] = ABSENT;
             return;
@@ -166,6 +167,25 @@ pub(crate) fn instant(samples: Samples<'_>, windows: &WindowGrid, is_rate: bool,
             difference
         };
     });
+}
+
+/// The newest sample of each window per second since the one before it, for samples that are increases themselves.
+pub(crate) fn instant_of_deltas(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
+    let Samples { times_ms, values, .. } = samples;
+    windows.for_each(samples, |step_index, low, high| {
+        out[step_index] = if high < low + 2 {
+            ABSENT
+        } else {
+            values[high - 1] / ((times_ms[high - 1] - times_ms[high - 2]) as f64 / 1000.0)
+        };
+    });
+}
+
+/// Multiplies a row where it has values.
+pub(crate) fn scale(out: &mut [f64], factor: f64) {
+    for value in out.iter_mut().filter(|value| !is_absent(**value)) {
+        *value *= factor;
+    }
 }
 
 /// How an extended window gets its value at the edges.
@@ -201,7 +221,7 @@ impl Extended {
             range_ms: windows.range_ms.saturating_add(self.lookback_ms).saturating_add(after_ms),
             ..*windows
         };
-        wide.for_each(samples.times_ms, |step_index, low, high| {
+        wide.for_each(samples, |step_index, low, high| {
             let end_ms = windows.end_ms_at(step_index);
             let window = (high > low).then(|| ExtendedWindow {
                 position: low,
@@ -339,7 +359,7 @@ pub(crate) fn extended_samples(
 ) -> (Vec<i64>, Vec<f64>) {
     let end_ms = windows.end_ms;
     let start_ms = end_ms.saturating_sub(windows.range_ms);
-    let Samples { times_ms, values } = samples;
+    let Samples { times_ms, values, .. } = samples;
     let window = ExtendedWindow { position: 0, times_ms, values, start_ms, end_ms };
     let Some((first, last, left, right)) =
         (!samples.times_ms.is_empty()).then(|| window.edges(is_smoothed, false)).flatten()
@@ -366,7 +386,7 @@ pub(crate) fn smoothed_instant(
         range_ms: lookback_ms.saturating_mul(2),
         ..*windows
     };
-    wide.for_each(samples.times_ms, |step_index, low, high| {
+    wide.for_each(samples, |step_index, low, high| {
         let time_ms = windows.end_ms_at(step_index);
         let times_ms = &samples.times_ms[low..high];
         let values = &samples.values[low..high];
@@ -392,7 +412,7 @@ mod tests {
     fn rate_of(times_ms: &[i64], values: &[f64], windows: WindowGrid) -> Vec<f64> {
         let mut out = vec![0.0; windows.count];
         let kind = RateKind { is_counter: true, is_rate: false };
-        extrapolated(Samples { times_ms, values }, &windows, kind, &mut Scratch::default(), &mut out);
+        extrapolated(Samples::new(times_ms, values), &windows, kind, &mut Scratch::default(), &mut out);
         out
     }
 
@@ -441,7 +461,7 @@ mod tests {
     fn irate_after_a_reset_starts_from_zero() {
         let windows = WindowGrid { end_ms: 2_000, step_ms: 0, count: 1, range_ms: 2_000 };
         let mut out = [0.0];
-        instant(Samples { times_ms: &[1_000, 2_000], values: &[9.0, 4.0] }, &windows, true, &mut out);
+        instant(Samples::new(&[1_000, 2_000], &[9.0, 4.0]), &windows, true, &mut out);
         assert_eq!(out, [4.0]);
     }
 }

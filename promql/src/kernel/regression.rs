@@ -28,7 +28,7 @@ fn linear(times_ms: &[i64], values: &[f64], intercept_ms: i64) -> (f64, f64) {
 
 /// Slope per second of each window.
 pub(crate) fn deriv(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         out[step_index] = if high < low + 2 {
             ABSENT
         } else {
@@ -46,7 +46,7 @@ pub(crate) fn predict_linear(
     seconds_at: impl Fn(usize) -> f64,
     out: &mut [f64],
 ) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         out[step_index] = if high < low + 2 {
             ABSENT
         } else {
@@ -64,7 +64,7 @@ pub(crate) fn double_exponential_smoothing(
     factors_at: impl Fn(usize) -> (f64, f64),
     out: &mut [f64],
 ) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         if high < low + 2 {
             out[step_index] = ABSENT;
             return;

@@ -9,8 +9,8 @@ pub(crate) fn newest_value(samples: Samples<'_>, windows: &WindowGrid, out: &mut
     let mut one = |step_index: usize, low: usize, high: usize| {
         out[step_index] = if high > low { samples.values[high - 1] } else { ABSENT };
     };
-    let Some(regular) = windows.regular(samples.times_ms) else {
-        return windows.for_each(samples.times_ms, one);
+    let Some(regular) = windows.regular(samples) else {
+        return windows.for_each(samples, one);
     };
     let Some((steps, first, advance)) = regular.interior() else {
         return regular.for_each(0..windows.count, one);
@@ -31,8 +31,8 @@ pub(crate) fn presence(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f6
         let is_present = high > low && !(has_stale && is_absent(samples.values[high - 1]));
         out[step_index] = if is_present { 1.0 } else { ABSENT };
     };
-    let Some(regular) = windows.regular(samples.times_ms) else {
-        return windows.for_each(samples.times_ms, one);
+    let Some(regular) = windows.regular(samples) else {
+        return windows.for_each(samples, one);
     };
     let Some((steps, ..)) = regular.interior().filter(|_| !has_stale) else {
         return regular.for_each(0..windows.count, one);
@@ -44,7 +44,7 @@ pub(crate) fn presence(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f6
 
 /// The newest sample's time in seconds per window; absent if there is none or it is a stale marker.
 pub(crate) fn newest_time(samples: Samples<'_>, windows: &WindowGrid, out: &mut [f64]) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         out[step_index] = if high > low && !is_absent(samples.values[high - 1]) {
             samples.times_ms[high - 1] as f64 / 1000.0
         } else {
@@ -56,7 +56,7 @@ pub(crate) fn newest_time(samples: Samples<'_>, windows: &WindowGrid, out: &mut 
 /// The newest sample's start time in seconds per window, 0 if it is unknown; absent as in [`newest_time`].
 /// `starts_ms`: one for each sample, or empty if none is known.
 pub(crate) fn newest_start(samples: Samples<'_>, starts_ms: &[i64], windows: &WindowGrid, out: &mut [f64]) {
-    windows.for_each(samples.times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         out[step_index] = if high > low && !is_absent(samples.values[high - 1]) {
             starts_ms.get(high - 1).map_or(0.0, |start_ms| *start_ms as f64 / 1000.0)
         } else {
@@ -82,7 +82,7 @@ mod tests {
             (stale_at(99), 30, 5),
             (stale_at(99), 0, 50),
         ] {
-            let samples = Samples { times_ms: &times_ms, values: &values };
+            let samples = Samples::new(&times_ms, &values);
             let windows = WindowGrid { end_ms: -30, step_ms, count: 30, range_ms };
             let (mut found, mut expected) = ([0.0; 30], [0.0; 30]);
             presence(samples, &windows, &mut found);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn lookback_is_left_open_and_the_newest_sample_decides() {
-        let samples = Samples { times_ms: &[0, 10, 20], values: &[1.0, 2.0, ABSENT] };
+        let samples = Samples::new(&[0, 10, 20], &[1.0, 2.0, ABSENT]);
         let windows = WindowGrid { end_ms: 0, step_ms: 5, count: 7, range_ms: 10 };
         let mut out = [0.0; 7];
         newest_value(samples, &windows, &mut out);

@@ -31,7 +31,7 @@ pub(crate) fn has_overlap(
     overlaps.extend((1..times_ms.len()).filter(is_overlap).map(|index| index as u32));
     let mut is_found = false;
     if !overlaps.is_empty() {
-        windows.for_each(times_ms, |_, low, high| {
+        windows.for_each(samples, |_, low, high| {
             let next = overlaps.partition_point(|index| *index as usize <= low);
             is_found |= overlaps.get(next).is_some_and(|index| (*index as usize) < high);
         });
@@ -51,7 +51,7 @@ pub(crate) fn extrapolated(
     scratch: &mut Scratch,
     out: &mut [f64],
 ) {
-    let Samples { times_ms, values } = samples;
+    let Samples { times_ms, values, .. } = samples;
     let kind = RateKind { is_counter: true, is_rate };
     let divisor = if is_rate { windows.range_ms as f64 / 1000.0 } else { 1.0 };
     let resets = &mut scratch.indexes;
@@ -60,7 +60,7 @@ pub(crate) fn extrapolated(
     resets.extend((1..values.len()).filter(is_reset).map(|index| index as u32));
     let mut reset_low = 0;
     let mut edges = Edges::default();
-    windows.for_each(times_ms, |step_index, low, high| {
+    windows.for_each(samples, |step_index, low, high| {
         if high <= low {
             out[step_index] = ABSENT;
             return;
@@ -93,8 +93,8 @@ pub(crate) fn extrapolated(
 
 /// `irate`.
 pub(crate) fn instant(samples: Samples<'_>, starts_ms: &[i64], windows: &WindowGrid, out: &mut [f64]) {
-    let Samples { times_ms, values } = samples;
-    windows.for_each(times_ms, |step_index, low, high| {
+    let Samples { times_ms, values, .. } = samples;
+    windows.for_each(samples, |step_index, low, high| {
         if high < low + 2 {
             out[step_index] = ABSENT;
             return;
@@ -128,7 +128,7 @@ mod tests {
                 times_ms.push(time_ms);
                 values.push(value);
             }
-            let samples = Samples { times_ms: &times_ms, values: &values };
+            let samples = Samples::new(&times_ms, &values);
             let starts_ms = vec![0; times_ms.len()];
             let windows = WindowGrid { end_ms: end, step_ms: step, count: 6, range_ms: range };
             let scratch = &mut Scratch::default();
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn overlaps_count_only_inside_of_a_window() {
-        let samples = Samples { times_ms: &[10, 20, 30], values: &[1.0, 2.0, 3.0] };
+        let samples = Samples::new(&[10, 20, 30], &[1.0, 2.0, 3.0]);
         let starts_ms = [5, 8, 8];
         let at = |end_ms, range_ms| {
             let windows = WindowGrid { end_ms, step_ms: 0, count: 1, range_ms };

@@ -26,7 +26,21 @@ pub struct SampleColumns {
     pub starts: StartTimes,
     /// Samples that are histograms, by ascending position; `values` holds an ordinary NaN there.
     pub histograms: Vec<(u32, Arc<Histogram>)>,
+    pub(super) times_id: Option<TimesId>,
     pub(super) scratch: ReadScratch,
+}
+
+/// Names the times that a read gave: reads with equal names gave equal times.
+///
+/// Why: the series of a target share their times, and what a reader found out about them holds for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimesId {
+    pub(super) set_id: u64,
+    pub(super) source_index: u32,
+    pub(super) timestamps_id: u32,
+    /// First sample of the column and how many.
+    pub(super) first: u32,
+    pub(super) count: u32,
 }
 
 /// Memory that decoding reuses; holds nothing that a reader of the columns needs.
@@ -60,6 +74,7 @@ impl Clone for SampleColumns {
             values: self.values.clone(),
             starts: self.starts.clone(),
             histograms: self.histograms.clone(),
+            times_id: self.times_id,
             scratch: ReadScratch::default(),
         }
     }
@@ -72,6 +87,13 @@ impl SampleColumns {
         self.values.clear();
         self.starts.clear();
         self.histograms.clear();
+        self.times_id = None;
+    }
+
+    /// Names the times that the last read gave, if they are one column of a block. Says nothing of what was done with
+    /// them since.
+    pub fn times_id(&self) -> Option<TimesId> {
+        self.times_id
     }
 
     /// How many samples there are.

@@ -9,7 +9,7 @@ mod decode;
 mod select;
 mod series_set;
 
-pub use columns::SampleColumns;
+pub use columns::{SampleColumns, TimesId};
 pub(crate) use decode::{decode_pieces, merge_halves, merge_samples};
 pub(crate) use select::{Source, select, visit_selected};
 pub use series_set::SeriesSet;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::columns::SampleColumns;
+use super::columns::{SampleColumns, TimesId};
 use super::select::{Found, Source};
 use super::{ReadError, decode_pieces, merge_samples};
 use crate::block::view::BlockView;
@@ -158,8 +158,13 @@ impl SeriesSet {
             let middle = columns.len();
             match &self.sources[part.source_index as usize] {
                 Source::Block(block) => {
-                    read_block(block, *part, range, detail, columns)?;
+                    let times_id = read_block(block, *part, range, detail, columns)?;
+                    let read_count = columns.len();
                     columns.drop_deleted(middle, block.deleted(part.series_id));
+                    // What was dropped might be made up for by other sources, in number.
+                    let is_whole = columns.len() == read_count;
+                    columns.times_id =
+                        times_id.filter(|_| is_whole).map(|id| TimesId { set_id: self.set_id, ..id });
                 }
                 Source::Head(generation) => {
                     read_head(generation, *part, range, columns).map_err(|error| corrupt("head", &error))?;
@@ -168,6 +173,8 @@ impl SeriesSet {
             columns.merge(middle);
         }
         columns.trim(range);
+        // Other sources can only add to the column of the last block: as many times are the same times.
+        columns.times_id = columns.times_id.filter(|id| id.count as usize == columns.timestamps_ms.len());
         Ok(())
     }
 }
@@ -203,7 +210,7 @@ fn read_head(
     range: TimeRange,
     columns: &mut SampleColumns,
 ) -> Result<(), ChunkError> {
-    let SampleColumns { timestamps_ms, values, starts, histograms, scratch } = &mut *columns;
+    let SampleColumns { timestamps_ms, values, starts, histograms, scratch, .. } = &mut *columns;
     generation.collect(part.series_id, range, &mut scratch.pieces);
     let floats = timestamps_ms.len();
     decode_pieces(&mut scratch.pieces, &mut scratch.decoder, timestamps_ms, values, starts)?;
@@ -226,8 +233,9 @@ fn read_block(
     range: TimeRange,
     detail: Detail,
     columns: &mut SampleColumns,
-) -> Result<(), ReadError> {
-    let SampleColumns { timestamps_ms, values, starts, histograms, scratch } = columns;
+) -> Result<Option<TimesId>, ReadError> {
+    let SampleColumns { timestamps_ms, values, starts, histograms, scratch, .. } = columns;
+    let mut times_id = None;
     scratch.chunk_views.clear();
     block.chunks(part.series_id, range, &mut scratch.chunk_views)?;
     let block = &block.reader;
@@ -250,6 +258,13 @@ fn read_block(
         let inside = cached.partition_point(|time_ms| *time_ms < range.start_ms)
             ..cached.partition_point(|time_ms| *time_ms < range.end_ms);
         timestamps_ms.extend_from_slice(&cached[inside.clone()]);
+        times_id = Some(TimesId {
+            set_id: 0,
+            source_index: part.source_index,
+            timestamps_id: view.timestamps_id,
+            first: inside.start as u32,
+            count: inside.len() as u32,
+        });
         let bytes = block.values(view)?;
         if is_histogram_chunk(bytes) {
             let rows = &mut scratch.rows.rows;
@@ -270,5 +285,5 @@ fn read_block(
             .map_err(damaged)?;
         }
     }
-    Ok(())
+    Ok(times_id)
 }

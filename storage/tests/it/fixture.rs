@@ -1,7 +1,9 @@
 //! A storage in a temporary directory, and batches from plain tuples.
 
+use std::collections::HashMap;
+
 use mytsdb_storage::model::{LabelSet, Matcher, TenantId, TimeRange};
-use mytsdb_storage::read::SampleColumns;
+use mytsdb_storage::read::{SampleColumns, TimesId};
 use mytsdb_storage::{Storage, StorageOptions, WalSync, WriteBatch, WriteReport};
 
 /// The clock of all tests.
@@ -108,8 +110,13 @@ pub(crate) fn read_all(
     let set = storage.reader(tenant).select(matchers, range).unwrap();
     let mut columns = SampleColumns::default();
     let mut found = Vec::new();
+    let mut times_by_id: HashMap<TimesId, Vec<i64>> = HashMap::new();
     for index in 0..set.len() {
         set.read(index, range, &mut columns).unwrap();
+        if let Some(id) = columns.times_id() {
+            let known = times_by_id.entry(id).or_insert_with(|| columns.timestamps_ms.clone());
+            assert_eq!(*known, columns.timestamps_ms, "{id:?}");
+        }
         assert!(columns.timestamps_ms.is_sorted_by(|left, right| left < right));
         assert!(columns.len() <= set.estimated_sample_count(index, range));
         if !columns.is_empty() {

@@ -1,6 +1,7 @@
 //! One scenario a test: the promises of the engine's doors.
 
 use mytsdb_storage::model::{LabelSet, MatchOp, Matcher, MetricKind, MetricMetadata, TenantId, TimeRange};
+use mytsdb_storage::read::SampleColumns;
 use mytsdb_storage::{OpenError, RejectReason, Storage, StorageOptions, WriteBatch, WriteError};
 
 use crate::fixture::{Fixture, NOW_MS, labels_of};
@@ -26,6 +27,30 @@ fn an_identical_repeat_is_stored_once_and_a_later_value_wins() {
     assert_eq!(fixture.read(ALL), corrected);
     fixture.reopen();
     assert_eq!(fixture.read(ALL), corrected);
+}
+
+/// That equal names mean equal times is checked by every read of the fixture.
+#[test]
+fn series_with_the_same_times_are_read_with_the_same_name_for_them() {
+    let fixture = Fixture::new();
+    let samples = |count: i64| (0..count).map(|second| (NOW_MS - 60_000 + 1000 * second, 1.0)).collect();
+    fixture.write(&[(1, samples(60)), (2, samples(60)), (3, samples(40))]);
+    fixture.storage().flush(NOW_MS).unwrap();
+    // In the head as well: no column of a block has these times.
+    fixture.write(&[(2, vec![(NOW_MS - 10_500, 1.0)])]);
+    let set = fixture.storage().reader(&TenantId::anonymous()).select(&[], ALL).unwrap();
+    let mut columns = SampleColumns::default();
+    let mut names = |index: usize, range: TimeRange| {
+        set.read(index, range, &mut columns).unwrap();
+        columns.times_id()
+    };
+    let early = TimeRange::new(0, NOW_MS - 30_000);
+    assert!(names(0, ALL).is_some());
+    assert_eq!(names(1, ALL), None);
+    assert!(names(0, early).is_some());
+    assert_eq!(names(0, early), names(1, early));
+    assert_ne!(names(0, ALL), names(0, early));
+    assert_ne!(names(0, ALL), names(2, ALL));
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl ServerProcess {
         let log = File::options().create(true).append(true).open(&log_path).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_mytsdb"))
             .args(["--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"])
-            .args(["--enable-admin-api", "--log-level=warn"])
+            .args(["--otlp-http-address=127.0.0.1:0", "--enable-admin-api", "--log-level=warn"])
             .args(flags)
             .arg(format!("--data-dir={}", data_dir.display()))
             .arg(format!("--addresses-file={}", addresses_path.display()))

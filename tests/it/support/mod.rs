@@ -1,6 +1,7 @@
 //! A server in a directory of its own, a small HTTP client, and remote write requests.
 
 pub(crate) mod client;
+pub(crate) mod otlp;
 pub(crate) mod request;
 pub(crate) mod request_v2;
 
@@ -25,8 +26,14 @@ pub(crate) struct TestServer {
 /// The flags that every test needs: any free port, on this machine only.
 pub(crate) fn config(directory: &TempDir, flags: &[&str]) -> Config {
     let data_dir = directory.path().join("data");
-    let fixed =
-        ["mytsdb", "--http-host=127.0.0.1", "--http-port=0", "--arrow-port=0", "--address=127.0.0.1:0"];
+    let fixed = [
+        "mytsdb",
+        "--http-host=127.0.0.1",
+        "--http-port=0",
+        "--arrow-port=0",
+        "--address=127.0.0.1:0",
+        "--otlp-http-address=127.0.0.1:0",
+    ];
     let args = fixed.iter().chain(flags).map(std::ffi::OsString::from);
     Config::from_args(args.chain([format!("--data-dir={}", data_dir.display()).into()])).unwrap()
 }
@@ -44,6 +51,16 @@ impl TestServer {
 
     pub(crate) fn addr(&self) -> SocketAddr {
         self.running.as_ref().unwrap().addrs.http
+    }
+
+    /// Where OTLP/HTTP listens.
+    pub(crate) fn otlp_addr(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addrs.otlp_http
+    }
+
+    /// Where OTLP/gRPC listens, as clients want it.
+    pub(crate) fn otlp_grpc_endpoint(&self) -> String {
+        format!("http://{}", self.running.as_ref().unwrap().addrs.otlp_grpc)
     }
 
     /// Where Arrow Flight listens, as clients want it.
@@ -94,6 +111,13 @@ impl TestServer {
         let json = response.json();
         assert_eq!(json["status"], "success");
         json["data"].clone()
+    }
+
+    /// The only value of an instant query.
+    pub(crate) fn value(&self, promql: &str) -> f64 {
+        let result = self.data(&format!("/api/v1/query?query={}", client::escape(promql)))["result"].clone();
+        let [series] = result.as_array().unwrap().as_slice() else { panic!("{promql}: {result}") };
+        series["value"][1].as_str().unwrap().parse().unwrap()
     }
 
     /// Checks an error's status, type and text.

@@ -1,20 +1,32 @@
-//! Encodes a data set into remote-write requests.
+//! Encodes a data set into requests of a protocol.
 //!
 //! Order: as Prometheus' own sender has it. Containers are spread over shards; within a shard samples are in time
-//! order, every sample is its own `TimeSeries`, and a request is cut after a fixed number of samples.
+//! order, and a request is cut after a fixed number of samples. Remote write: every sample is its own `TimeSeries`.
+//! OTLP: see [`otlp`].
 
 use std::path::PathBuf;
 
 use super::container::{Container, SERIES_PER_CONTAINER, label_sets};
 use super::file::RequestWriter;
-use super::wire;
+use super::{otlp, wire};
 
 /// Scrape interval of the data.
 pub const STEP_MS: i64 = 15_000;
 
+/// The protocol of the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// Prometheus remote write 1.0.
+    RemoteWrite,
+    /// OTLP metrics.
+    Otlp,
+}
+
 /// What to encode.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Protocol of the requests.
+    pub protocol: Protocol,
     /// Containers of 90 series each.
     pub container_count: usize,
     /// Samples per series.
@@ -48,8 +60,43 @@ pub struct Summary {
     pub end_ms: i64,
 }
 
+/// The part of a container's requests that never changes.
+enum Target {
+    /// Encoded labels by series.
+    RemoteWrite(Vec<Vec<u8>>),
+    Otlp(otlp::Target),
+}
+
+impl Target {
+    fn new(options: &Options, container_index: usize) -> Self {
+        let label_sets = label_sets(container_index);
+        match options.protocol {
+            Protocol::RemoteWrite => {
+                Self::RemoteWrite(label_sets.iter().map(|labels| wire::encode_labels(labels)).collect())
+            }
+            Protocol::Otlp => Self::Otlp(otlp::Target::new(&label_sets, start_ms(options))),
+        }
+    }
+
+    /// Appends the values of the series from `first` on.
+    fn put(&self, request: &mut Vec<u8>, first: usize, values: &[f64], timestamp_ms: i64) {
+        match self {
+            Self::RemoteWrite(labels) => {
+                for (encoded_labels, value) in labels.iter().skip(first).zip(values) {
+                    wire::put_series(request, encoded_labels, timestamp_ms, *value);
+                }
+            }
+            Self::Otlp(target) => target.put(request, first, values, timestamp_ms),
+        }
+    }
+}
+
+fn start_ms(options: &Options) -> i64 {
+    options.end_ms - (options.step_count as i64 - 1) * STEP_MS
+}
+
 struct Shard {
-    containers: Vec<(Container, Vec<Vec<u8>>)>,
+    containers: Vec<(Container, Target)>,
     request: Vec<u8>,
     sample_count: usize,
 }
@@ -62,7 +109,7 @@ pub fn encode(options: &Options) -> anyhow::Result<Summary> {
     let mut shards = make_shards(options);
     let mut writer = RequestWriter::create(&options.out)?;
     let mut compressor = snap::raw::Encoder::new();
-    let start_ms = options.end_ms - (options.step_count as i64 - 1) * STEP_MS;
+    let start_ms = start_ms(options);
     let mut request_count = 0;
     let mut values = Vec::with_capacity(SERIES_PER_CONTAINER);
     for step_index in 0..options.step_count {
@@ -78,11 +125,15 @@ pub fn encode(options: &Options) -> anyhow::Result<Summary> {
                 request_count += 1;
                 Ok(())
             };
-            for (container, labels) in containers.iter_mut() {
+            for (container, target) in containers.iter_mut() {
                 container.step(&mut values);
-                for (encoded_labels, value) in labels.iter().zip(&values) {
-                    wire::put_series(request, encoded_labels, timestamp_ms, *value);
-                    *sample_count += 1;
+                let mut first = 0;
+                while first < values.len() {
+                    let room = options.request_sample_count - *sample_count;
+                    let end = values.len().min(first + room);
+                    target.put(request, first, &values[first..end], timestamp_ms);
+                    *sample_count += end - first;
+                    first = end;
                     if *sample_count == options.request_sample_count {
                         close(request, sample_count)?;
                     }
@@ -113,21 +164,27 @@ fn make_shards(options: &Options) -> Vec<Shard> {
     let shard_count = shards.len();
     for index in 0..options.container_count {
         let container = Container::new(options.seed, index, options.step_count);
-        let labels = label_sets(index).iter().map(|labels| wire::encode_labels(labels)).collect();
-        shards[index % shard_count].containers.push((container, labels));
+        shards[index % shard_count].containers.push((container, Target::new(options, index)));
     }
     shards
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, encode};
+    use super::{Options, Protocol, encode};
     use crate::bench_load::file::read_entries;
 
     #[test]
     fn all_samples_are_in_the_file_and_equal_seeds_give_equal_bytes() {
+        for protocol in [Protocol::RemoteWrite, Protocol::Otlp] {
+            check(protocol);
+        }
+    }
+
+    fn check(protocol: Protocol) {
         let directory = tempfile::tempdir().unwrap();
         let mut options = Options {
+            protocol,
             container_count: 3,
             step_count: 7,
             end_ms: 1_800_000_000_000,

@@ -1,16 +1,14 @@
-//! `bench-load`: encodes a benchmark data set into remote-write requests, and sends them.
+//! `bench-load`: encodes a benchmark data set into requests of a protocol, and sends them.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use mytsdb_tools::bench_load::{encode, send};
+use mytsdb_tools::bench_load::encode::Protocol;
+use mytsdb_tools::bench_load::{encode, send, send_otlp};
 use serde_json::json;
 
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    about = "Load for the comparison benchmark: the same remote-write requests for every server"
-)]
+#[command(version, about = "Load for the comparison benchmark: the same requests for every server")]
 struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -20,6 +18,9 @@ struct Arguments {
 enum Action {
     /// Encode a data set into a file of requests.
     Encode {
+        /// Protocol of the requests.
+        #[arg(long, value_enum, default_value_t = Protocol::RemoteWrite)]
+        protocol: Protocol,
         /// Containers of 90 series each.
         #[arg(long)]
         containers: usize,
@@ -44,6 +45,9 @@ enum Action {
     },
     /// Send a file of requests and report how long the server took.
     Send {
+        /// Protocol of the requests in the file.
+        #[arg(long, value_enum, default_value_t = Protocol::RemoteWrite)]
+        protocol: Protocol,
         /// File written by `encode`.
         #[arg(long)]
         file: PathBuf,
@@ -61,8 +65,9 @@ enum Action {
 
 fn main() -> anyhow::Result<()> {
     let report = match Arguments::parse().action {
-        Action::Encode { containers, steps, end_ms, shards, request_samples, seed, out } => {
+        Action::Encode { protocol, containers, steps, end_ms, shards, request_samples, seed, out } => {
             let summary = encode::encode(&encode::Options {
+                protocol,
                 container_count: containers,
                 step_count: steps,
                 end_ms,
@@ -80,8 +85,11 @@ fn main() -> anyhow::Result<()> {
                 "end_ms": summary.end_ms,
             })
         }
-        Action::Send { file, server, path, connections } => {
-            let report = send::send(&file, &server, &path, connections)?;
+        Action::Send { protocol, file, server, path, connections } => {
+            let report = match protocol {
+                Protocol::RemoteWrite => send::send(&file, &server, &path, connections)?,
+                Protocol::Otlp => send_otlp::send(&file, &server, connections)?,
+            };
             let quantile = |share: f64| {
                 let at = (report.reply_seconds.len() as f64 * share) as usize;
                 report.reply_seconds.get(at.min(report.reply_seconds.len().saturating_sub(1))).copied()

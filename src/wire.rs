@@ -179,10 +179,34 @@ impl<'a> Reader<'a> {
     /// [`WireError`].
     #[inline]
     pub fn double(&mut self) -> Result<f64, WireError> {
+        self.fixed64().map(f64::from_bits)
+    }
+
+    /// Reads 8 bytes as a number.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    #[inline]
+    pub fn fixed64(&mut self) -> Result<u64, WireError> {
         let rest = self.bytes.get(self.position..).ok_or(WireError::Truncated)?;
         let bytes = rest.first_chunk::<8>().ok_or(WireError::Truncated)?;
         self.position += 8;
-        Ok(f64::from_le_bytes(*bytes))
+        Ok(u64::from_le_bytes(*bytes))
+    }
+
+    /// Reads the payload of the field at hand and all fields that follow directly with the same key; `start` is where
+    /// the first key began, `key_byte` the key of each. Returns the fields, keys included.
+    ///
+    /// # Errors
+    /// [`WireError`].
+    #[inline]
+    pub fn run(&mut self, start: usize, key_byte: u8) -> Result<&'a [u8], WireError> {
+        self.payload()?;
+        while self.peek() == Some(key_byte) {
+            self.position += 1;
+            self.payload()?;
+        }
+        self.bytes.get(start..self.position).ok_or(WireError::Truncated)
     }
 
     /// Skips the value of a field whose key was just read.
