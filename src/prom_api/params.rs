@@ -34,6 +34,14 @@ impl Params {
             .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
         let mut pairs = Vec::new();
         if is_form && matches!(*request.method(), Method::POST | Method::PUT) {
+            // Before the body is gathered, which may be large.
+            if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
+                && !matches!(encoding.as_bytes(), b"" | b"identity")
+            {
+                return Err(ApiError::bad_data(format!(
+                    "content encoding {encoding:?} is not supported; allowed is none"
+                )));
+            }
             let body = tokio::time::timeout(wait, request.extract::<Bytes, _>())
                 .await
                 .map_err(|_| ApiError::bad_data(format!("body was not received within {wait:?}")))?

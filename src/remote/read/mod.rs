@@ -151,6 +151,14 @@ async fn read(State(state): State<Arc<HttpState>>, request: Request) -> Response
 
 /// Reads the body and checks all of it.
 async fn receive(request: Request, wait: Duration) -> Result<(Vec<Selection>, i32), ReadFailure> {
+    // Before the body is gathered, which may be large.
+    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING)
+        && !matches!(encoding.as_bytes(), b"" | b"snappy")
+    {
+        return Err(ReadFailure::Request(format!(
+            "content encoding {encoding:?} is not supported; allowed is snappy (the block format)"
+        )));
+    }
     let body = tokio::time::timeout(wait, Bytes::from_request(request, &()))
         .await
         .map_err(|_| ReadFailure::Request(format!("body was not received within {wait:?}")))?
