@@ -29,9 +29,6 @@ mod decode_tables;
 #[cfg(test)]
 mod decode_test;
 mod decode_wide;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod histogram_columns;
 mod ipc;
 mod labels;

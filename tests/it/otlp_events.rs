@@ -177,7 +177,9 @@ fn span_names_beyond_the_limit_are_counted_together() {
 
 #[test]
 fn a_request_with_more_series_than_it_may_have_is_counted_in_part() {
-    let server = TestServer::start(&[]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "otlp: {traces_cardinality_limit: 100}\n").unwrap();
+    let server = TestServer::start(&[&format!("--config={}", file.path().display())]);
     let end_ms = now_ms() - 60_000;
     let spans: Vec<Span> = (0..20_010).map(|index| span(&format!("n{index}"), end_ms, 1)).collect();
     // The resource comes in many parts, as collectors send it.

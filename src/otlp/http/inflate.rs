@@ -24,6 +24,9 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes that are inflated at a time.
 const STEP_BYTES: usize = 64 << 10;
 
+/// Ordinary bodies become at most so many times larger.
+const USUAL_RATIO: usize = 16;
+
 /// Why a body cannot be inflated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -72,15 +75,16 @@ impl ContentEncoding {
         limit: usize,
         grow: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
+        let sizes = (body.len().saturating_mul(USUAL_RATIO), limit);
         match self {
             Self::Identity => Ok(body.to_vec()),
-            Self::Gzip => self.read(MultiGzDecoder::new(body), limit, grow),
-            Self::Deflate => self.read(ZlibDecoder::new(body), limit, grow),
+            Self::Gzip => self.read(MultiGzDecoder::new(body), sizes, grow),
+            Self::Deflate => self.read(ZlibDecoder::new(body), sizes, grow),
             Self::Zstd => {
                 let mut decoder =
                     zstd::stream::read::Decoder::with_buffer(body).map_err(|error| self.broken(&error))?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| self.broken(&error))?;
-                self.read(decoder, limit, grow)
+                self.read(decoder, sizes, grow)
             }
         }
     }
@@ -89,22 +93,27 @@ impl ContentEncoding {
         InflateError::Broken { encoding: self.name(), reason: error.to_string() }
     }
 
+    /// `expected_bytes`: what an ordinary body of this size inflates to.
     fn read<E: From<InflateError>>(
         self,
         mut reader: impl Read,
-        limit: usize,
+        (expected_bytes, limit): (usize, usize),
         mut grow: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
-        let mut out: Vec<u8> = Vec::new();
+        let mut out: Vec<u8> = Vec::with_capacity(expected_bytes.min(limit) + STEP_BYTES);
+        let mut granted_bytes = 0;
         loop {
             let start = out.len();
-            if out.capacity() - start < STEP_BYTES {
-                let wanted = (2 * out.capacity())
-                    .clamp(start + STEP_BYTES, (limit + STEP_BYTES).max(start + STEP_BYTES));
-                grow(wanted - out.capacity())?;
-                out.reserve_exact(wanted - start);
+            let end = start + STEP_BYTES;
+            if end > out.capacity() {
+                // Once, for all that may come: memory is taken only for what is written, and nothing is copied again.
+                out.reserve_exact(limit + STEP_BYTES - start);
             }
-            out.resize(start + STEP_BYTES, 0);
+            if end > granted_bytes {
+                grow(end - granted_bytes)?;
+                granted_bytes = end;
+            }
+            out.resize(end, 0);
             let count = reader.read(&mut out[start..]).map_err(|error| self.broken(&error))?;
             out.truncate(start + count);
             if out.len() > limit {
