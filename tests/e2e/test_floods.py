@@ -20,14 +20,20 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 
 MIB = 1 << 20
-PORTS = ["http", "otlp_grpc", "arrow"]
+PORTS = ["http", "otlp_http", "otlp_grpc", "arrow"]
 IDLE_COUNT, DRIP_COUNT = 1_000, 200
 PROBE_COUNT = 300
 MEMORY_GROWTH_MAX = 128 * MIB
 DESCRIPTORS_MAX = 2_048 + 256
 
 OTLP_PATH = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-PATHS = {"http": "/api/v1/labels", "otlp_grpc": OTLP_PATH, "arrow": "/arrow.flight.protocol.FlightService/DoAction"}
+PATHS = {
+    "http": "/api/v1/labels",
+    "otlp_http": "/v1/metrics",
+    "otlp_grpc": OTLP_PATH,
+    "arrow": "/arrow.flight.protocol.FlightService/DoAction",
+}
+HTTP_PORTS = ("http", "otlp_http")
 
 
 def setUpModule() -> None:
@@ -97,7 +103,7 @@ class Floods(unittest.TestCase):
 
     def slow_clients(self, port: str) -> None:
         opening = b"POST /api/v1/write HTTP/1.1\r\nHost: x\r\n" + b"X-Pad: " + b"x" * 4_000
-        if port != "http":
+        if port not in HTTP_PORTS:
             opening = http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0) + b"\0" * 4_000
         idle, drips = [], []
         try:
@@ -150,6 +156,9 @@ class Floods(unittest.TestCase):
     def test_slow_clients_of_http(self) -> None:
         self.slow_clients("http")
 
+    def test_slow_clients_of_otlp_http(self) -> None:
+        self.slow_clients("otlp_http")
+
     def test_slow_clients_of_otlp(self) -> None:
         self.slow_clients("otlp_grpc")
 
@@ -186,7 +195,7 @@ class Floods(unittest.TestCase):
         return http2.Connection(self.server.addresses[port])
 
     def headers(self, connection: http2.Connection, port: str, is_last: bool = False) -> tuple[int, bytes]:
-        extra = {"content-type": "application/grpc", "te": "trailers"} if port != "http" else {}
+        extra = {"content-type": "application/grpc", "te": "trailers"} if port not in HTTP_PORTS else {}
         return connection.headers(PATHS[port], extra, is_last)
 
     def test_rapid_reset(self) -> None:

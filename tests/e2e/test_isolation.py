@@ -90,6 +90,12 @@ class Isolation(unittest.TestCase):
         ahead = wire.request(wire.series({"__name__": f"{mark}_refused"}, [(AHEAD_MS, 1.0)]))
         assert cls.server.request("POST", "/api/v1/write", ahead, headers)[0] == 400
         cls.export(tenant, otlp_request(mark, NOW_MS))
+        over_http = otlp_request(f"{mark}_http", NOW_MS).SerializeToString()
+        connection = http.client.HTTPConnection(cls.server.addresses["otlp_http"], timeout=60)
+        headers = {"X-Scope-OrgID": tenant, "Content-Type": "application/x-protobuf"}
+        connection.request("POST", "/v1/metrics", over_http, headers)
+        assert connection.getresponse().status == 200
+        connection.close()
         cls.put(tenant, f"{mark}_put", NOW_MS)
         cls.put(tenant, f"{mark}_put_refused", AHEAD_MS)
 
@@ -246,6 +252,7 @@ class Isolation(unittest.TestCase):
             raw = name.encode()
             for request in ("GET /api/v1/labels", "POST /api/v1/write", "POST /api/v1/read", "GET /federate?match[]=up"):
                 self.assertEqual(self.raw_status(request.encode(), raw), 400, (name, request))
+            self.assertEqual(self.raw_status(b"POST /v1/metrics", raw, "otlp_http"), 400, name)
             if name.isascii() and name.isprintable():
                 with self.assertRaises(grpc.RpcError, msg=name) as caught:
                     self.export(name, otlp_request("lost", NOW_MS))
@@ -257,9 +264,9 @@ class Isolation(unittest.TestCase):
         self.assertEqual(made & (set(TRAVERSALS) | {"etc", "lost"}), set(), "names of files")
         self.server.process.check_alive()
 
-    def raw_status(self, request: bytes, tenant: bytes) -> int:
+    def raw_status(self, request: bytes, tenant: bytes, to: str = "http") -> int:
         """The status of a request with any bytes in the header."""
-        host, port = self.server.http.split(":")
+        host, port = self.server.addresses[to].split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             head = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nX-Scope-OrgID: "
             connection.sendall(request + head + tenant + b"\r\n\r\n")

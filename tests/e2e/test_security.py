@@ -172,6 +172,20 @@ class Security(unittest.TestCase):
         self.assertEqual(self.export(basic("alice", "x")), grpc.StatusCode.UNAUTHENTICATED)
         self.assertEqual(self.export(BOB, "team-a"), grpc.StatusCode.PERMISSION_DENIED)
 
+    def test_otlp_http_wants_the_same(self) -> None:
+        address = self.server.addresses["otlp_http"]
+        for authorization, tenant, status in (
+            (ALICE, "team-a", 200),
+            (basic("alice", "x"), "team-a", 401),
+            (BOB, "team-b", 200),
+            (BOB, "team-a", 403),
+        ):
+            connection = http.client.HTTPSConnection(address, timeout=60, context=self.server.context)
+            headers = {"Content-Type": "application/json", "Authorization": authorization, "X-Scope-OrgID": tenant}
+            connection.request("POST", "/v1/metrics", b"{}", headers)
+            self.assertEqual(connection.getresponse().status, status, (authorization, tenant))
+            connection.close()
+
     def test_flight_wants_the_same(self) -> None:
         port = self.server.addresses["arrow"].split(":")[1]
         authority = (self.folder / "ca.crt").read_bytes()
@@ -201,7 +215,7 @@ class Security(unittest.TestCase):
         metric = 'mytsdb_config_last_reload_successful{file="web"}'
         self.assertEqual(self.server.subject(), "first")
         self.authority.issue("server", "second")
-        for port in ("http", "otlp_grpc", "arrow"):
+        for port in ("http", "otlp_http", "otlp_grpc", "arrow"):
             wait_for("the new certificate", lambda: self.server.subject(port) == "second")
         (self.folder / "tokens").write_text(f"{TOKEN} team-t,team-u\nanother-token\n")
         wait_for("the new token", lambda: self.status("/-/healthy", "Bearer another-token") == 200)
