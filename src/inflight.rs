@@ -183,7 +183,11 @@ mod tests {
         let mut moved = first.split();
         drop(first);
         assert_eq!(inflight.used_bytes(), 100);
-        moved.merge(other.split());
+        // Two reservations of one tenant in one.
+        moved.grow(0).unwrap();
+        let rest = moved.split();
+        moved.merge(rest);
+        assert_eq!(inflight.used_bytes(), 100);
         drop((moved, other));
         assert_eq!(inflight.used_bytes(), 0);
     }
