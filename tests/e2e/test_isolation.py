@@ -268,6 +268,6 @@ class Isolation(unittest.TestCase):
         """The status of a request with any bytes in the header."""
         host, port = self.server.addresses[to].split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
-            head = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nX-Scope-OrgID: "
+            head = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nContent-Type: application/x-protobuf\r\nX-Scope-OrgID: "
             connection.sendall(request + head + tenant + b"\r\n\r\n")
             return int(connection.recv(4096).split(b" ")[1])

@@ -27,6 +27,11 @@ const STEP_BYTES: usize = 64 << 10;
 /// Ordinary bodies become at most so many times larger.
 const USUAL_RATIO: usize = 16;
 
+/// A body that has become this large, and so many times larger than it was, is counted to its end before more is kept:
+/// a bomb costs time for its limit, and no memory.
+const SUSPICIOUS_BYTES: usize = 2 << 20;
+const SUSPICIOUS_RATIO: usize = 32;
+
 /// Why a body cannot be inflated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -75,32 +80,53 @@ impl ContentEncoding {
         limit: usize,
         grow: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
-        let sizes = (body.len().saturating_mul(USUAL_RATIO), limit);
         match self {
             Self::Identity => Ok(body.to_vec()),
-            Self::Gzip => self.read(MultiGzDecoder::new(body), sizes, grow),
-            Self::Deflate => self.read(ZlibDecoder::new(body), sizes, grow),
+            _ => self.read(body, limit, grow),
+        }
+    }
+
+    fn reader<'b>(self, body: &'b [u8]) -> std::io::Result<Box<dyn Read + 'b>> {
+        Ok(match self {
+            Self::Identity => Box::new(body),
+            Self::Gzip => Box::new(MultiGzDecoder::new(body)),
+            Self::Deflate => Box::new(ZlibDecoder::new(body)),
             Self::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(body).map_err(|error| self.broken(&error))?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| self.broken(&error))?;
-                self.read(decoder, sizes, grow)
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+
+    /// Counts what comes out of a body and keeps nothing.
+    fn check_size(self, body: &[u8], limit: usize) -> Result<(), InflateError> {
+        let mut reader = self.reader(body).map_err(|error| self.broken(&error))?;
+        let mut step = vec![0; STEP_BYTES];
+        let mut byte_count = 0;
+        while byte_count <= limit {
+            match reader.read(&mut step).map_err(|error| self.broken(&error))? {
+                0 => return Ok(()),
+                count => byte_count += count,
             }
         }
+        Err(InflateError::TooLarge { limit })
     }
 
     fn broken(self, error: &std::io::Error) -> InflateError {
         InflateError::Broken { encoding: self.name(), reason: error.to_string() }
     }
 
-    /// `expected_bytes`: what an ordinary body of this size inflates to.
     fn read<E: From<InflateError>>(
         self,
-        mut reader: impl Read,
-        (expected_bytes, limit): (usize, usize),
+        body: &[u8],
+        limit: usize,
         mut grow: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
-        let mut out: Vec<u8> = Vec::with_capacity(expected_bytes.min(limit) + STEP_BYTES);
+        let expected_bytes = body.len().saturating_mul(USUAL_RATIO).min(limit);
+        let mut reader = self.reader(body).map_err(|error| self.broken(&error))?;
+        let mut out: Vec<u8> = Vec::with_capacity(expected_bytes + STEP_BYTES);
+        let mut is_counted = false;
         let mut granted_bytes = 0;
         loop {
             let start = out.len();
@@ -118,6 +144,11 @@ impl ContentEncoding {
             out.truncate(start + count);
             if out.len() > limit {
                 return Err(InflateError::TooLarge { limit }.into());
+            }
+            let is_suspicious = out.len() >= SUSPICIOUS_BYTES && out.len() / SUSPICIOUS_RATIO > body.len();
+            if is_suspicious && !is_counted {
+                self.check_size(body, limit)?;
+                is_counted = true;
             }
             if count == 0 {
                 return Ok(out);
@@ -202,6 +233,24 @@ mod tests {
             Ok(())
         });
         assert_eq!(refused, Err(full));
+    }
+
+    #[test]
+    fn what_becomes_suspiciously_large_is_kept_only_if_it_ends_within_the_limit() {
+        let byte_count = SUSPICIOUS_BYTES + 12_345;
+        let zeros = vec![0; byte_count];
+        for encoding in [Gzip, Deflate, Zstd] {
+            let body = deflated(encoding, &zeros);
+            assert!(inflate(encoding, &body, byte_count).unwrap() == zeros, "{encoding:?}");
+            let limit = byte_count - 1;
+            let mut granted = 0;
+            let refused = encoding.inflate(&body, limit, |bytes| {
+                granted += bytes;
+                Ok::<(), InflateError>(())
+            });
+            assert_eq!(refused, Err(InflateError::TooLarge { limit }), "{encoding:?}");
+            assert!(granted <= SUSPICIOUS_BYTES + STEP_BYTES, "{encoding:?}: {granted}");
+        }
     }
 
     #[test]
