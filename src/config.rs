@@ -184,7 +184,7 @@ struct Flags {
     #[arg(long, env = "MYTSDB_WRITE_MAX_BYTES", default_value = "32MiB", value_name = "BYTES", value_parser = body_bytes)]
     write_max_bytes: usize,
     /// Most bytes of write bodies in flight at a time; more are told to come back
-    #[arg(long, env = "MYTSDB_WRITE_MAX_INFLIGHT_BYTES", default_value = "256MiB", value_name = "BYTES", value_parser = body_bytes)]
+    #[arg(long, env = "MYTSDB_WRITE_MAX_INFLIGHT_BYTES", default_value = "128MiB", value_name = "BYTES", value_parser = body_bytes)]
     write_max_inflight_bytes: usize,
     /// Largest message of Arrow Flight and OTLP (gRPC and HTTP), as sent and after decompression
     #[arg(long, env = "MYTSDB_GRPC_MAX_BYTES", default_value = "64MiB", value_name = "BYTES", value_parser = body_bytes)]

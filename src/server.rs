@@ -34,10 +34,6 @@ use crate::tenant::TENANT_HEADER;
 
 /// Blocking calls that are always left for writes, whatever queries do.
 const BLOCKING_WRITES_MIN: usize = 16;
-
-/// Messages of a gRPC port that are decompressed at a time, beside very small ones.
-const INFLATE_TURN_COUNT: usize = 4;
-
 /// What a gRPC client may send ahead: a batch is few frames.
 const GRPC_WINDOWS: Http2Windows =
     Http2Windows { stream_bytes: 4 << 20, connection_bytes: 16 << 20, frame_bytes: 1 << 20 };
@@ -277,7 +273,7 @@ fn gate_of(
         protocol,
         read_timeout: http_state.config.limits.read_timeout,
         inflate: InflateLimits {
-            turns: Arc::new(Semaphore::new(INFLATE_TURN_COUNT)),
+            turns: Arc::new(Semaphore::new(http::INFLATE_TURN_COUNT)),
             bytes_max: http_state.config.limits.grpc_message_bytes_max,
         },
     }

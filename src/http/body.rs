@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use futures::StreamExt as _;
 
 /// Why a body was not received.
@@ -66,6 +66,8 @@ async fn collect<E: From<BodyError>>(
     limits: BodyLimits,
     mut grow: impl FnMut(usize) -> Result<(), E>,
 ) -> Result<Bytes, E> {
+    let declared_bytes = body.size_hint().exact().unwrap_or(0);
+    let expected_bytes = usize::try_from(declared_bytes).unwrap_or(usize::MAX).min(limits.bytes_max);
     let mut frames = body.into_data_stream();
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
@@ -79,7 +81,8 @@ async fn collect<E: From<BodyError>>(
             first = frame;
         } else {
             if rest.is_empty() {
-                rest.reserve(4 * first.len());
+                // What is declared is only taken as it is written; a body that grew would be copied again and again.
+                rest.reserve_exact(expected_bytes.max(4 * first.len()));
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&frame);

@@ -34,6 +34,9 @@ use crate::{health, otlp, prom_api, remote};
 /// Responses below this size are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1024;
 
+/// Bodies that are inflated at a time: each may take its limit before it turns out to be a bomb.
+pub const INFLATE_TURN_COUNT: usize = 4;
+
 /// Most clients that wait for notifications, as in Prometheus.
 const NOTIFICATION_CLIENT_COUNT_MAX: usize = 16;
 
@@ -46,6 +49,8 @@ pub struct HttpState {
     pub metrics: Arc<Metrics>,
     /// The bytes of writes in flight, of all ports.
     pub inflight: Arc<Inflight>,
+    /// One permit per body that is being inflated.
+    pub inflate_turns: Arc<Semaphore>,
     /// One permit per client that waits for notifications.
     pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
@@ -65,6 +70,7 @@ impl HttpState {
     pub fn new(config: Config, metrics: Arc<Metrics>, shutdown: Shutdown) -> Self {
         Self {
             inflight: Arc::new(Inflight::new(config.limits.write_inflight_bytes_max)),
+            inflate_turns: Arc::new(Semaphore::new(INFLATE_TURN_COUNT)),
             notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,

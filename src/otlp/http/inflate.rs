@@ -28,9 +28,11 @@ const STEP_BYTES: usize = 64 << 10;
 const USUAL_RATIO: usize = 16;
 
 /// A body that has become this large, and so many times larger than it was, is counted to its end before more is kept:
-/// a bomb costs time for its limit, and no memory.
-const SUSPICIOUS_BYTES: usize = 2 << 20;
-const SUSPICIOUS_RATIO: usize = 32;
+/// a bomb costs time for its limit, and little memory.
+const SUSPICIOUS_BYTES: usize = 4 << 20;
+const SUSPICIOUS_RATIO: usize = 4;
+/// The same for a body that has become this large, however large it was.
+const LARGE_BYTES: usize = 8 << 20;
 
 /// Why a body cannot be inflated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,13 +102,13 @@ impl ContentEncoding {
     }
 
     /// Counts what comes out of a body and keeps nothing.
-    fn check_size(self, body: &[u8], limit: usize) -> Result<(), InflateError> {
+    fn size_of(self, body: &[u8], limit: usize) -> Result<usize, InflateError> {
         let mut reader = self.reader(body).map_err(|error| self.broken(&error))?;
         let mut step = vec![0; STEP_BYTES];
         let mut byte_count = 0;
         while byte_count <= limit {
             match reader.read(&mut step).map_err(|error| self.broken(&error))? {
-                0 => return Ok(()),
+                0 => return Ok(byte_count),
                 count => byte_count += count,
             }
         }
@@ -123,7 +125,8 @@ impl ContentEncoding {
         limit: usize,
         mut grow: impl FnMut(usize) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
-        let expected_bytes = body.len().saturating_mul(USUAL_RATIO).min(limit);
+        // Memory of one size, until it is known how much is needed: what one bomb gave back the next one takes.
+        let expected_bytes = body.len().saturating_mul(USUAL_RATIO).min(limit).min(LARGE_BYTES);
         let mut reader = self.reader(body).map_err(|error| self.broken(&error))?;
         let mut out: Vec<u8> = Vec::with_capacity(expected_bytes + STEP_BYTES);
         let mut is_counted = false;
@@ -132,8 +135,8 @@ impl ContentEncoding {
             let start = out.len();
             let end = start + STEP_BYTES;
             if end > out.capacity() {
-                // Once, for all that may come: memory is taken only for what is written, and nothing is copied again.
-                out.reserve_exact(limit + STEP_BYTES - start);
+                // Beyond that everything is counted first.
+                out.reserve_exact(LARGE_BYTES.min(limit) + STEP_BYTES);
             }
             if end > granted_bytes {
                 grow(end - granted_bytes)?;
@@ -145,9 +148,11 @@ impl ContentEncoding {
             if out.len() > limit {
                 return Err(InflateError::TooLarge { limit }.into());
             }
-            let is_suspicious = out.len() >= SUSPICIOUS_BYTES && out.len() / SUSPICIOUS_RATIO > body.len();
+            let is_suspicious = out.len() >= LARGE_BYTES
+                || (out.len() >= SUSPICIOUS_BYTES && out.len() / SUSPICIOUS_RATIO > body.len());
             if is_suspicious && !is_counted {
-                self.check_size(body, limit)?;
+                let size = self.size_of(body, limit)?;
+                out.reserve_exact((size + STEP_BYTES).saturating_sub(out.len()));
                 is_counted = true;
             }
             if count == 0 {

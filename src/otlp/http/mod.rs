@@ -104,33 +104,39 @@ async fn take(
         flag: BYTES_FLAG,
         wait: state.config.limits.read_timeout,
     };
-    check_declared(request.headers(), limits)?;
+    let mut declared_bytes = declared_bytes(request.headers(), limits)?;
     let core = state.ready_core().map_err(|_not_ready| Refusal::NotReady)?;
     let mut room = state.inflight.begin(tenant.clone(), core.storage.limits(&tenant).inflight_bytes_max);
-    let grow = |bytes| room.grow(bytes).map_err(Refusal::from);
+    // What a body says that it has is taken at once: refused later, what has come by then would have cost memory.
+    room.grow(declared_bytes)?;
+    let grow = |bytes: usize| {
+        let undeclared_bytes = bytes.saturating_sub(declared_bytes);
+        declared_bytes = declared_bytes.saturating_sub(bytes);
+        room.grow(undeclared_bytes).map_err(Refusal::from)
+    };
     let body = body::receive(request.into_body(), limits, grow).await?;
     let (body, _room) =
-        decode(otlp, body, room, (content_encoding, encoding), signal, limits.bytes_max).await?;
+        decode(state, otlp, (body, room), (content_encoding, encoding), signal, limits.bytes_max).await?;
     Ok(Arc::clone(otlp).export(signal, tenant, body).await?)
 }
 
-/// Refuses a body that says that it is too large before it is received.
-fn check_declared(headers: &HeaderMap, limits: BodyLimits) -> Result<(), BodyError> {
+/// How many bytes a body says that it has, 0 if it does not say. One that is too large is refused before it is received.
+fn declared_bytes(headers: &HeaderMap, limits: BodyLimits) -> Result<usize, BodyError> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     match declared {
         Some(bytes) if bytes > limits.bytes_max => {
             Err(BodyError::TooLarge { limit: limits.bytes_max, flag: limits.flag })
         }
-        _ => Ok(()),
+        declared => Ok(declared.unwrap_or(0)),
     }
 }
 
 /// The body as protobuf, on a blocking thread if there is something to do.
 async fn decode(
+    state: &HttpState,
     otlp: &Arc<Otlp>,
-    body: Bytes,
-    mut room: Reservation,
+    (body, mut room): (Bytes, Reservation),
     (content_encoding, encoding): (ContentEncoding, Encoding),
     signal: Signal,
     limit: usize,
@@ -138,6 +144,8 @@ async fn decode(
     if content_encoding == ContentEncoding::Identity && encoding == Encoding::Protobuf {
         return Ok((body, room));
     }
+    // The semaphore is never closed.
+    let turn = Arc::clone(&state.inflate_turns).acquire_owned().await;
     let work = move || {
         let body = match content_encoding {
             ContentEncoding::Identity => body,
@@ -157,6 +165,7 @@ async fn decode(
                 Bytes::from(json::to_protobuf(&body, message, limit)?)
             }
         };
+        drop(turn);
         Ok::<_, Refusal>((body, room))
     };
     otlp.run_blocking(work).await?
