@@ -42,9 +42,9 @@ torture:
 flips:
 	MYTSDB_FLIPS=all $(CARGO) test --release -p mytsdb-storage --lib flips -- --nocapture --test-threads=1
 
-# Every fuzz target for half a minute, where cargo-fuzz is installed.
+# Every fuzz target for a quarter of a minute, where cargo-fuzz is installed.
 fuzz-smoke:
-	scripts/fuzz.sh $${FUZZ_SMOKE_SECONDS:-30}
+	scripts/fuzz.sh $${FUZZ_SMOKE_SECONDS:-15}
 
 # Every fuzz target, ten minutes each.
 fuzz:
