@@ -148,7 +148,9 @@ pub fn histogram(bytes: &[u8], has_start: bool) -> Option<(i64, Histogram)> {
     };
     let observed = histogram.bucket_values().sum::<f64>() + zero_count;
     let is_exact = is_integer && !message.sum.is_nan() && histogram.bucket_values().all(|count| count >= 0.0);
-    (!is_exact || observed >= count).then_some((message.timestamp, histogram))
+    // NaN is not less: that it is no count is left to the storage, as the reader does.
+    let has_lost_some = is_exact && observed < count;
+    (!has_lost_some).then_some((message.timestamp, histogram))
 }
 
 /// The labels that texts make, if they do.
