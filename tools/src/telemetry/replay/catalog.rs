@@ -5,23 +5,11 @@
 //! A repeat has time and value of what it repeats and is not counted as a point; a late or disordered request is counted
 //! like any other, as its times are distinct.
 
-use super::Request;
-use crate::telemetry::template::Signal;
+use std::collections::BTreeMap;
 
-/// The type of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MetricKind {
-    /// A value that goes up and down.
-    Gauge,
-    /// A monotonic sum.
-    Counter,
-    /// Counts of buckets with explicit bounds.
-    Histogram,
-    /// Counts of exponential buckets.
-    ExponentialHistogram,
-    /// Quantiles computed by the sender.
-    Summary,
-}
+use super::Request;
+use super::assemble::metric_of;
+use crate::telemetry::template::{Metric, MetricType, Model, Signal, Template};
 
 /// One metric of this worker.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +20,7 @@ pub struct MetricInfo {
     /// `…_count` of a histogram or summary.
     pub stored_name: String,
     /// Its type.
-    pub kind: MetricKind,
+    pub kind: MetricType,
     /// Whether its points are increases.
     pub is_delta: bool,
     /// Series of this worker that are alive at one time.
@@ -53,7 +41,7 @@ impl MetricInfo {
     pub fn rate_query(&self, instance: &str, window_seconds: u64) -> String {
         let selector = self.selector(instance);
         match self.kind {
-            MetricKind::ExponentialHistogram => {
+            MetricType::ExponentialHistogram => {
                 format!("histogram_count(sum(rate({selector}[{window_seconds}s])))")
             }
             _ => format!("sum(rate({selector}[{window_seconds}s]))"),
@@ -79,6 +67,71 @@ pub struct Catalog {
     pub metrics: Vec<MetricInfo>,
     /// By batch of metrics: (position in `metrics`, points).
     pub(super) batches: Vec<Vec<(u32, u32)>>,
+}
+
+impl Catalog {
+    /// Describes the items of the worker's batches of metrics.
+    pub(super) fn new<'i>(template: &Template, batches: impl Iterator<Item = &'i [usize]>) -> Self {
+        let mut catalog = Self::default();
+        let mut positions: BTreeMap<u32, u32> = BTreeMap::new();
+        for items in batches {
+            let mut points: BTreeMap<u32, u32> = BTreeMap::new();
+            for item in items.iter().filter_map(|at| template.items.get(*at)) {
+                let Some((index, metric)) = metric_of(template, item) else { continue };
+                let position = *positions.entry(index).or_insert_with(|| {
+                    catalog.metrics.push(MetricInfo::new(metric));
+                    catalog.metrics.len() as u32 - 1
+                });
+                *points.entry(position).or_default() += 1;
+                if let Some(info) = catalog.metrics.get_mut(position as usize) {
+                    info.add(item.model);
+                }
+            }
+            catalog.batches.push(points.into_iter().collect());
+        }
+        catalog
+    }
+}
+
+impl MetricInfo {
+    fn new(metric: &Metric) -> Self {
+        let is_walk = matches!(metric.metric_type, MetricType::Gauge | MetricType::UpDownCounter);
+        Self {
+            name: metric.name.clone(),
+            stored_name: match metric.metric_type {
+                MetricType::Histogram | MetricType::Summary => stored_name(metric) + "_count",
+                _ => stored_name(metric),
+            },
+            kind: metric.metric_type,
+            is_delta: metric.is_delta,
+            series_count: 0,
+            rate_per_second: (!is_walk).then_some(0.0),
+        }
+    }
+
+    fn add(&mut self, model: Model) {
+        self.series_count += 1;
+        if let (Some(rate), Model::Series { first, second, .. }) = (&mut self.rate_per_second, model) {
+            *rate += first + second;
+        }
+    }
+}
+
+/// Returns the name of a metric as Prometheus has it: without dots, with unit, with `_total` if it counts.
+///
+/// Holds for the names and units that are generated; the general rules are the server's.
+pub(super) fn stored_name(metric: &Metric) -> String {
+    let mut name = metric.name.replace('.', "_");
+    name.push_str(match metric.unit.as_str() {
+        "By" => "_bytes",
+        "s" => "_seconds",
+        "Cel" => "_celsius",
+        _ => "",
+    });
+    if metric.metric_type == MetricType::Counter {
+        name.push_str("_total");
+    }
+    name
 }
 
 /// Counts what was acknowledged.
