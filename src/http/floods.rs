@@ -26,8 +26,8 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(32);
 /// After so long without a flood a client is as good as new.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Connections of one client that wait; more are closed at once.
-const WAITING_PER_CLIENT_MAX: usize = 64;
+/// Connections of one client that wait; more are closed at once. What they sent waits in the system's buffers.
+const WAITING_PER_CLIENT_MAX: usize = 16;
 /// Clients that are remembered.
 const CLIENT_COUNT_MAX: usize = 4096;
 
