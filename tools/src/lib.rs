@@ -7,4 +7,6 @@ pub mod bench_load;
 pub mod flight_client;
 pub mod http_query;
 pub mod k8s;
+pub mod log_load;
+pub mod stop;
 pub mod tidy;
