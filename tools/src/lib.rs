@@ -5,6 +5,9 @@
 
 pub mod bench_load;
 pub mod flight_client;
+pub mod gpu;
 pub mod http_query;
 pub mod k8s;
+pub mod log_load;
+pub mod stop;
 pub mod tidy;

@@ -88,7 +88,7 @@ async fn send_shards<'a>(
 
 /// Messages are bytes already; an answer of full success is empty.
 #[derive(Debug, Clone, Copy)]
-struct RawCodec;
+pub(crate) struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Bytes;
