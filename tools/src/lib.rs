@@ -7,5 +7,6 @@ pub mod bench_load;
 pub mod flight_client;
 pub mod http_query;
 pub mod k8s;
+pub mod raw_codec;
 pub mod telemetry;
 pub mod tidy;

@@ -213,7 +213,7 @@ fn out_of_range(flag: &'static str, given: impl ToString, allowed: &'static str)
 }
 
 /// Parses `15s`, `500ms`, `1m`, `2h` or seconds without a unit.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration; write 15s, 500ms, 1m or 2h");
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
