@@ -57,6 +57,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $config := deepCopy .Values.sender.config -}}
 {{- if include "gen-and-send.secretName" . -}}
 {{- $_ := set $config.otlp "apiKeyFile" "/etc/load-key/api-key" -}}
+{{- if and (contains "honeycomb.io" $config.otlp.endpoint) (not $config.otlp.apiKeyHeader) -}}
+{{- $_ := set $config.otlp "apiKeyHeader" "x-honeycomb-team" -}}
+{{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
+{{- end }}
+
+{{/* Whether the senders end by themselves. */}}
+{{- define "gen-and-send.ends" -}}
+{{- $sending := .Values.sender.config.sending -}}
+{{- or (not (has (toString $sending.duration) (list "" "0" "0s"))) (gt (int $sending.multiplier) 0) -}}
 {{- end }}
