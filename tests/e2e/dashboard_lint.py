@@ -15,6 +15,8 @@ EXCLUDED = {
     ("k8s-seeded-cluster", "template-instance"): "the same: instances are chosen as nodes and pods",
     ("k8s-seeded-cluster", "target-job"): "the same",
     ("k8s-seeded-cluster", "target-instance"): "the same",
+    ("load-test", "target-job"): "half of it is the server, which has a variable of its own",
+    ("load-test", "target-instance"): "the same",
     ("k8s-seeded-cluster: Restarts in the last hour", "rate-interval"): "restarts are rare: a window of an hour shows them",
 }
 UNITS = {

@@ -112,6 +112,38 @@ def seed_gpus(server: Server, host_count: int, minutes: int) -> None:
         assert status == 204, text
 
 
+def seed_load(server: Server, minutes: int) -> None:
+    """Two senders as their own metrics describe them, for the last `minutes`."""
+    now_ms = int(time.time() * 1000)
+    times = list(range(now_ms - minutes * 60_000, now_ms + 1, 15_000))
+    written = []
+    for sender in range(2):
+        target = {"job": "telemetry-sender", "instance": f"sender-{sender}:9464"}
+
+        def put(name: str, values: list[float], **labels: str) -> None:
+            every = {"__name__": f"telemetry_sender_{name}"} | target | labels
+            written.append(wire.series(every, list(zip(times, values, strict=True))))
+
+        def counted(per_second: float) -> list[float]:
+            return [per_second * 15 * index for index in range(len(times))]
+
+        for signal, rate in (("metrics", 40_000), ("traces", 6_000), ("logs", 4_000)):
+            for outcome, share in (("sent", 1), ("accepted", 0.9999), ("rejected", 0.0001), ("failed", 0), ("retried", 0.001)):
+                put("events_total", counted(rate * share), signal=signal, outcome=outcome)
+            put("attempts_total", counted(rate / 500), signal=signal, code="OK")
+        put("events_in_flight", [1500.0] * len(times))
+        put("accepted_bytes_total", counted(4e6))
+        put("wire_bytes_total", counted(6e5), direction="sent")
+        put("wire_bytes_total", counted(2e4), direction="received")
+        put("rate_limit", [50_000.0] * len(times))
+        for quantile, seconds in (("0.5", 0.004), ("0.9", 0.009), ("0.99", 0.021), ("0.999", 0.06)):
+            put("request_duration_seconds", [seconds] * len(times), quantile=quantile)
+        put("request_duration_seconds_sum", counted(0.5))
+        put("request_duration_seconds_count", counted(100))
+    status, text = server.write(wire.request(*written))
+    assert status == 204, text
+
+
 def make_mistakes(server: Server) -> None:
     """What a healthy server has none of: refused points and requests, queries that fail."""
     now_ms = int(time.time() * 1000)

@@ -42,7 +42,7 @@ class DashboardFiles(unittest.TestCase):
     def test_they_obey_the_rules(self) -> None:
         dashboards = queries.load()
         self.assertEqual(dashboard_lint.complaints(dashboards), [])
-        for uid, variables in {"k8s-seeded-cluster": 9, "gpu-fleet": 4, "sample-app": 3, "mytsdb": 2}.items():
+        for uid, variables in {"k8s-seeded-cluster": 9, "gpu-fleet": 4, "sample-app": 3, "mytsdb": 2, "load-test": 3}.items():
             self.assertEqual(len(queries.query_variables(dashboards[uid])), variables, uid)
 
     def test_a_rule_that_is_broken_is_found(self) -> None:
@@ -82,6 +82,7 @@ class DashboardQueries(ServerCase):
         showcase.seed_cluster(server, *SEED)
         showcase.flush(server)
         showcase.seed_gpus(server, host_count=2, minutes=5)
+        showcase.seed_load(server, minutes=5)
         showcase.use_sample_app(app.sender.url, 60)
         assert app.stop() == [0, 0]
         showcase.wait_for_own_metrics(server, scrape_count=3)
