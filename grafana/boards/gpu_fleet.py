@@ -31,7 +31,7 @@ OVERVIEW = Row(
     "Overview",
     (
         stat("Hosts", "Hosts with at least one GPU.", f"count(count by (instance) (DCGM_FI_DEV_GPU_UTIL{{{GPU}}}))", "short"),
-        stat("GPUs", "GPUs that tell their utilization.", f"count(DCGM_FI_DEV_GPU_UTIL{{{GPU}}})", "short"),
+        stat("GPUs in all", "GPUs that tell their utilization.", f"count(DCGM_FI_DEV_GPU_UTIL{{{GPU}}})", "short"),
         stat(
             "Utilization",
             "Mean share of time in which a GPU computes.",
@@ -192,7 +192,7 @@ TABLE = Row(
     "GPUs",
     (
         Panel(
-            "GPUs",
+            "GPUs, one by one",
             "Every chosen GPU: mean utilization and temperature over the time range, last power and memory.",
             (
                 at_end(f"avg by (instance, gpu, UUID, modelName) (avg_over_time(DCGM_FI_DEV_GPU_UTIL{{{GPU}}}[$__range]))"),

@@ -138,7 +138,7 @@ def nodes() -> Row:
                 "Load per processor",
                 "Runnable tasks of a node (one minute's mean), divided by its processors. Above 1 they wait.",
                 f"avg by (node) (node_load1{{{NODE}}}) "
-                f'/ count by (node) (node_cpu_seconds_total{{{NODE}, mode="idle"}})',
+                f'/ sum by (node) (kube_node_status_capacity{{{NODE}, resource="cpu"}})',
                 "short",
                 minimum=0,
             ),
@@ -151,7 +151,7 @@ def nodes() -> Row:
                 thresholds=FULL,
             ),
             by_node(
-                "File system used",
+                "Node file system used",
                 "Share of a node's root file system that is in use.",
                 f'1 - sum by (node) (node_filesystem_avail_bytes{{{NODE}, mountpoint="/"}}) '
                 f'/ sum by (node) (node_filesystem_size_bytes{{{NODE}, mountpoint="/"}})',
