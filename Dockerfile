@@ -36,7 +36,7 @@ COPY benches/ benches/
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && deploy/image/build.sh \
     && mkdir -p /image/bin /image/data \
-    && find target/release -maxdepth 1 -type f -executable -exec mv {} /image/bin/ +
+    && find target/release -maxdepth 1 -type f -executable -exec mv -t /image/bin/ {} +
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0

@@ -32,7 +32,7 @@ processors:
 exporters:
   otlp:
     endpoint: {{ include "pipeline.fullname" . }}-store:4317
-    compression: zstd
+    compression: gzip
     timeout: 10s
     tls:
       insecure: true
