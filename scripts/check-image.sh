@@ -154,6 +154,7 @@ in_image() {
   ' sh "$root" "$box" "$@"
 }
 
+# shellcheck disable=SC2016
 in_image sh -c 'test "$(id -u)" = 10001 && ! touch /root-is-writable 2>/dev/null && touch /data/writable' ||
   fail "the image does not run as 10001 on a read-only root with a writable /data"
 

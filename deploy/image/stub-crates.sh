@@ -2,7 +2,7 @@
 # Puts an empty library and an empty program beside every manifest, so that cargo can compile the dependencies alone.
 # Called by the Dockerfile.
 set -eu
-for manifest in $(find . -name Cargo.toml); do
+find . -name Cargo.toml | while read -r manifest; do
   crate=$(dirname "$manifest")
   mkdir -p "$crate/src" "$crate/benches"
   : >"$crate/src/lib.rs"
