@@ -42,7 +42,7 @@ need() {
   for program in "$@"; do
     case $program in
       docker) hint="https://docs.docker.com/engine/install" ;;
-      kind) hint="https://kind.sigs.k8s.io/docs/user/quick-start/#installation (0.31 or newer)" ;;
+      kind) hint="https://kind.sigs.k8s.io/docs/user/quick-start/#installation (0.33 or newer)" ;;
       kubectl) hint="https://kubernetes.io/docs/tasks/tools" ;;
       *) hint="your system's packages" ;;
     esac

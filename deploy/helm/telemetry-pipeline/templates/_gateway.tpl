@@ -36,7 +36,11 @@ http {
     location = /healthz { default_type text/plain; return 200 "OK\n"; }
     location / {
       {{- if $gateway.cors.enabled }}
+      # The store has headers of its own, which would stand beside these.
       proxy_hide_header Access-Control-Allow-Origin;
+      proxy_hide_header Access-Control-Allow-Methods;
+      proxy_hide_header Access-Control-Allow-Headers;
+      proxy_hide_header Vary;
       add_header Access-Control-Allow-Origin $allowed_origin always;
       add_header Access-Control-Allow-Methods {{ join ", " $gateway.cors.allowedMethods | quote }} always;
       add_header Access-Control-Allow-Headers "Content-Type, Authorization, X-Scope-OrgID" always;
