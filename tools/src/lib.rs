@@ -7,4 +7,5 @@ pub mod bench_load;
 pub mod flight_client;
 pub mod http_query;
 pub mod k8s;
+pub mod telemetry;
 pub mod tidy;
