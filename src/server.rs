@@ -19,6 +19,7 @@ use crate::blocking::Blocking;
 use crate::config::Config;
 use crate::core::{Core, now_ms};
 use crate::flight::{self, FlightOptions};
+use crate::gateway;
 use crate::grpc::{self, Gate, InflateLimits};
 use crate::http::listener::{Http2Windows, ListenerOptions};
 use crate::http::security::Security;
@@ -107,6 +108,9 @@ pub struct Addrs {
     pub otlp_grpc: SocketAddr,
     /// OTLP/HTTP.
     pub otlp_http: SocketAddr,
+    /// The GPU API, if it is switched on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<SocketAddr>,
 }
 
 /// Starts servers.
@@ -150,8 +154,17 @@ impl Server {
         let (arrow_listener, arrow_addr) = bind("arrow", config.arrow_addr).await?;
         let (otlp_listener, otlp_addr) = bind("otlp_grpc", config.otlp_grpc_addr).await?;
         let (otlp_http_listener, otlp_http_addr) = bind("otlp_http", config.otlp_http_addr).await?;
-        let addrs =
-            Addrs { http: http_addr, arrow: arrow_addr, otlp_grpc: otlp_addr, otlp_http: otlp_http_addr };
+        let gateway = match config.gateway_addr {
+            Some(addr) => Some(bind("gateway", addr).await?),
+            None => None,
+        };
+        let addrs = Addrs {
+            http: http_addr,
+            arrow: arrow_addr,
+            otlp_grpc: otlp_addr,
+            otlp_http: otlp_http_addr,
+            gateway: gateway.as_ref().map(|(_, addr)| *addr),
+        };
 
         // HTTP: answers from now on, is ready later.
         let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
@@ -159,7 +172,11 @@ impl Server {
         let options = listener_options(&config, security.clone());
         shutdown.spawn(http::listener::serve(http_listener, router, options.clone(), shutdown.clone()));
         let router = otlp::http::port_router(&http_state);
-        shutdown.spawn(http::listener::serve(otlp_http_listener, router, options, shutdown.clone()));
+        shutdown.spawn(http::listener::serve(otlp_http_listener, router, options.clone(), shutdown.clone()));
+        if let Some((gateway_listener, _)) = gateway {
+            let router = gateway::router(&http_state);
+            shutdown.spawn(http::listener::serve(gateway_listener, router, options, shutdown.clone()));
+        }
 
         let core = Arc::new(open_core(&config, metrics, security.clone()).await?);
 
