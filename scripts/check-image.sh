@@ -81,6 +81,11 @@ make_rust_image() {
   if [ -e "${CARGO_HOME:-$HOME/.cargo}/config.toml" ]; then
     buildah "${store[@]}" add -q "$container" "${CARGO_HOME:-$HOME/.cargo}/config.toml" /usr/local/cargo/config.toml >/dev/null
   fi
+  # Authorities that this machine trusts and Debian does not, as that of a proxy: for cargo, not for the image that is built.
+  if [ -e /etc/ssl/certs/ca-certificates.crt ]; then
+    buildah "${store[@]}" add -q "$container" /etc/ssl/certs/ca-certificates.crt /usr/local/cargo/authorities.crt >/dev/null
+    buildah "${store[@]}" config --env CARGO_HTTP_CAINFO=/usr/local/cargo/authorities.crt "$container"
+  fi
   buildah "${store[@]}" config --env CARGO_HOME=/usr/local/cargo "$container"
   buildah "${store[@]}" commit -q --rm "$container" "$(name_of RUST_IMAGE)" >/dev/null
 }
@@ -118,8 +123,8 @@ if [ "$tag" = localhost/mytsdb:rehearsal ]; then
 fi
 say "building $tag"
 started=$SECONDS
-# The format of Docker: OCI's has no health check.
-buildah "${store[@]}" bud --pull=never --format docker "${arguments[@]}" --build-arg "REVISION=$(git rev-parse HEAD)" --tag "$tag" .
+# The format of Docker: OCI's has no health check. Layers are kept: what did not change is not compiled again.
+buildah "${store[@]}" bud --layers --pull=never --format docker "${arguments[@]}" --build-arg "REVISION=$(git rev-parse HEAD)" --tag "$tag" .
 say "built in $((SECONDS - started)) s"
 
 container=$(buildah "${store[@]}" from --pull=never "$tag")

@@ -37,11 +37,20 @@ def free_port() -> int:
 
 
 class Rehearsal:
-    def __init__(self, spec: dict, config_maps: dict[str, dict[str, str]], programs: Path, variables: dict[str, str] | None = None):
-        """`variables` replace those of the containers that have them; `config_maps` maps names to data."""
+    def __init__(
+        self,
+        spec: dict,
+        config_maps: dict[str, dict[str, str]],
+        programs: Path,
+        variables: dict[str, str] | None = None,
+        addresses: dict[str, str] | None = None,
+    ):
+        """`variables` replace those of the containers that have them; `config_maps` maps names to data; `addresses` says what
+        `service:port` is on this machine."""
         self.spec = spec
         self.programs = programs
         self.variables = variables or {}
+        self.addresses = addresses or {}
         self.folder = Path(tempfile.mkdtemp(prefix="mytsdb-pod-"))
         self.volumes = {name: self.make_volume(name, config_maps) for name in self.volume_names()}
         containers = self.spec.get("initContainers", []) + self.spec["containers"]
@@ -59,11 +68,18 @@ class Rehearsal:
         source = next((volume for volume in self.spec.get("volumes", []) if volume["name"] == name), {})
         if "configMap" in source:
             for key, text in config_maps[source["configMap"]["name"]].items():
-                (folder / key).write_text(text)
+                (folder / key).write_text(self.with_addresses(text))
         return folder
+
+    def with_addresses(self, text: str) -> str:
+        for service, address in self.addresses.items():
+            text = text.replace(service, address)
+        return text
 
     def localize(self, text: str, container: dict) -> str:
         """The same argument or value on this machine."""
+        if any(service in text for service in self.addresses):
+            return self.with_addresses(text)
         for mount in container.get("volumeMounts", []):
             text = re.sub(rf"(^|=){re.escape(mount['mountPath'])}(?=/|$)", rf"\g<1>{self.volumes[mount['name']]}", text)
         text = text.replace("0.0.0.0:", "127.0.0.1:")
@@ -79,6 +95,10 @@ class Rehearsal:
 
     def environment(self, container: dict) -> dict[str, str]:
         own = {v["name"]: self.localize(v["value"], container) for v in container.get("env", []) if "value" in v}
+        fields = {"metadata.name": "pod-0", "metadata.namespace": "default", "spec.nodeName": "node", "status.hostIP": "127.0.0.1"}
+        for variable in container.get("env", []):
+            if "fieldRef" in variable.get("valueFrom", {}):
+                own[variable["name"]] = fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
         own |= {name: value for name, value in self.variables.items() if name in own or name not in os.environ}
         return {"PATH": os.environ["PATH"], "MYTSDB_HTTP_HOST": "127.0.0.1"} | own
 

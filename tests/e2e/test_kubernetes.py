@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -133,6 +134,17 @@ class SeededPod(unittest.TestCase):
         self.assertEqual(number(self.http, "count(left_over)"), 0)
         self.assertEqual(held_samples(self.http), SAMPLES)
 
+    def test_verify_finds_what_is_there_and_misses_what_is_not(self) -> None:
+        """`make verify` on a pod without the rest of the cluster: the seed's checks pass, the sample app's fail."""
+        self.pod.initialize()
+        urls = {"MYTSDB_URL": f"http://127.0.0.1:{self.http}", "GRAFANA_URL": "http://127.0.0.1:1"}
+        done = subprocess.run([DEPLOY / "install.sh", "verify"], env=os.environ | urls, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        for line in ["ok      seeded containers (Arrow Flight): 40", "ok      CPU by pod, a range as dashboards ask: 20",
+                     "ok      p99 latency from histograms: 10", "FAILED  spans of tenant1: nothing", "FAILED  GPUs: nothing",
+                     "FAILED  dashboards in Grafana: 0"]:
+            self.assertIn(line, done.stdout)
+
     def test_a_seed_that_fails_leaves_the_pod_not_ready(self) -> None:
         """The server ends while it is seeded: the seed ends with an error, so nothing after it begins."""
         self.pod.variables = {**SMALL, "SEED_CONNECT_TIMEOUT": "1s"}
@@ -161,6 +173,44 @@ class PersistentPod(unittest.TestCase):
         pod.start_main()
         wait_for("the pod to be ready again", pod.is_ready)
         self.assertEqual(number(http_port, "count(kept)"), 1)
+
+
+class Senders(unittest.TestCase):
+    """What sends to MyTSDB in the cluster, with the very arguments and files of the manifests."""
+
+    def setUp(self) -> None:
+        self.server = Server()
+        self.addCleanup(self.server.close)
+        self.http = int(self.server.http.rpartition(":")[2])
+
+    def rehearse(self, overlay: str, name: str) -> Rehearsal:
+        spec, config_maps = manifest_pod(overlay, name)
+        pod = Rehearsal(spec, config_maps, MYTSDB_BIN.parent, addresses={"mytsdb:4317": self.server.addresses["otlp_grpc"]})
+        self.addCleanup(pod.close)
+        return pod
+
+    def test_the_gpu_replay_sends_every_gpu_of_its_file(self) -> None:
+        pod = self.rehearse("kind/overlays/seeded", "gpu-replay")
+        pod.initialize()
+        pod.start_main()
+        wait_for("all GPUs", lambda: number(self.http, 'count(DCGM_FI_DEV_GPU_TEMP{UUID!="",instance!=""})') == 8)
+        wait_for("the pod to be ready", pod.is_ready)
+
+    def test_the_load_makes_its_templates_and_sends_them_into_its_tenant(self) -> None:
+        pod = self.rehearse("kind/overlays/seeded", "load")
+        pod.initialize()
+        self.assertTrue(any(pod.volumes["templates"].iterdir()))
+        pod.start_main()
+        wait_for("the pod to be ready", pod.is_ready)
+        wait_for("its series", lambda: number(self.http, 'count({__name__=~".+"})', "load") > 0)
+        self.assertEqual(number(self.http, 'count({__name__=~".+"})'), 0, "the tenant anonymous has none")
+
+    def test_the_log_load_writes_lines_for_its_agent(self) -> None:
+        pod = self.rehearse("examples", "log-load")
+        pod.start_main()
+        log = pod.volumes["logs"] / "load.log"
+        wait_for("lines", lambda: log.exists() and log.stat().st_size > 100_000)
+        pod.running["load"].check_alive()
 
 
 class Image(unittest.TestCase):

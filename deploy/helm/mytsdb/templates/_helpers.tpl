@@ -118,14 +118,14 @@ httpGet: {path: {{ .path }}, port: http}
     {{- end }}
 {{- end }}
 
-{{/* The seed once, or the seeded cluster from now on (argument --follow). */}}
+{{/* The seed once, or the seeded cluster from now on: (dict "root" . "command" "[…]" "days" 1) */}}
 {{- define "mytsdb.generator" -}}
 image: {{ include "mytsdb.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: {{ .command }}
 env:
   - {name: SEED_PRESET, value: {{ .root.Values.seed.preset | quote }}}
-  - {name: SEED_DAYS, value: {{ .root.Values.seed.days | quote }}}
+  - {name: SEED_DAYS, value: {{ .days | quote }}}
   - {name: SEED_ENDPOINT, value: "http://127.0.0.1:8815"}
   - {name: SEED_HTTP_ENDPOINT, value: "http://127.0.0.1:9090"}
   {{- range $name, $value := .root.Values.seed.env }}
