@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let yaml = "a: {someCount: 7}\nnames: [x, y]\n";
+        let yaml = "a: {someCount: 7}\nnames: [x, w]\n";
         let sample = parse_with(yaml, &[]).unwrap();
         assert!(sample.config.is_some());
-        assert_eq!((sample.a_some_count, sample.names), (7, vec!["x".to_owned(), "y".to_owned()]));
+        assert_eq!((sample.a_some_count, sample.names), (7, vec!["x".to_owned(), "w".to_owned()]));
         assert_eq!(parse_with(yaml, &["--a-some-count", "9"]).unwrap().a_some_count, 9);
         assert_eq!(parse_with("", &[]).unwrap().a_some_count, 1);
     }

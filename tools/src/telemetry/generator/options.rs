@@ -71,6 +71,7 @@ pub const KEYS: [&str; 47] = [
 #[command(
     name = "telemetry-generator",
     version,
+    args_override_self = true,
     after_help = "Series = targets x names x series per name. Equal settings give equal files, byte for byte."
 )]
 pub struct GeneratorOptions {

@@ -61,18 +61,20 @@ impl Epochs {
 
     /// The stretch between boundaries every `interval_ns`, the first of which comes at a random time of the first interval.
     fn boundaries(&self, target: u32, time_ns: u64, interval_ns: u64, kind: u64) -> Epoch {
-        let Some(interval_ms) = (interval_ns / MS_NS).checked_sub(1).map(|less| less + 1) else {
+        let interval_ms = interval_ns / MS_NS;
+        if interval_ms == 0 {
             return Epoch { start_ns: self.started_ns, until_ns: u64::MAX, generation: 0 };
-        };
+        }
         let interval_ns = interval_ms * MS_NS;
-        let first = self.started_ns + (1 + hash(self.seed, &[u64::from(target), kind]) % interval_ms) * MS_NS;
+        let first_ms = 1 + hash(self.seed, &[u64::from(target), kind]) % interval_ms;
+        let first = self.started_ns.saturating_add(first_ms.saturating_mul(MS_NS));
         // A boundary itself belongs to what ends there: nothing has its own start as its time.
-        let Some(since_first_ns) = time_ns.checked_sub(first + 1) else {
+        let Some(since_first_ns) = time_ns.checked_sub(first.saturating_add(1)) else {
             return Epoch { start_ns: self.started_ns, until_ns: first, generation: 0 };
         };
         let passed = since_first_ns / interval_ns;
         let start_ns = first + passed * interval_ns;
-        Epoch { start_ns, until_ns: start_ns + interval_ns, generation: (passed + 1) as u32 }
+        Epoch { start_ns, until_ns: start_ns.saturating_add(interval_ns), generation: (passed + 1) as u32 }
     }
 }
 

@@ -1,12 +1,11 @@
 //! The metrics of one worker: batches of points, each patched as a whole.
 
-use std::ops::Range;
-
 use super::assemble::{Assembled, GENERATION_DIGITS, assemble, metric_of};
 use super::links::{Link, Links};
 use super::options::ReplayOptions;
 use super::patches::{put, put_digits};
 use super::points::{Moment, Points};
+use super::wires::Translator;
 use crate::telemetry::model::curve::Curves;
 use crate::telemetry::model::epoch::{Epoch, Epochs};
 use crate::telemetry::model::walk::{Walks, fold};
@@ -75,22 +74,25 @@ struct Exemplar {
 }
 
 impl MetricsReplay {
-    /// Builds the batches of the items in `share`.
+    /// Builds the batches of `items`; `translator` gets them too.
     pub(super) fn new(
         template: Template,
-        share: Range<usize>,
+        items: &[usize],
         options: &ReplayOptions,
         has_links: bool,
+        mut translator: Option<&mut Translator>,
     ) -> Self {
         let models = Models::new(&template, options.started_ns);
-        let items: Vec<usize> = share.collect();
         let batch_count = items.len().div_ceil(options.batch.metrics);
         let batches = items
             .chunks(options.batch.metrics)
             .enumerate()
             .map(|(index, items)| {
                 let assembled = assemble(&template, items, &options.instance, has_links);
-                let active_ns = options.started_ns + ramp_ns(&template, index, batch_count);
+                if let Some(translator) = &mut translator {
+                    translator.add(&template, &assembled, &options.instance);
+                }
+                let active_ns = options.started_ns.saturating_add(ramp_ns(&template, index, batch_count));
                 Batch::new(&template, assembled, has_links, active_ns)
             })
             .collect();
@@ -108,7 +110,7 @@ impl MetricsReplay {
             return None;
         }
         let before_ns = found.last_ns;
-        let time_ns = now_ns.max(before_ns.max(found.active_ns) + MS_NS);
+        let time_ns = now_ns.max(before_ns.max(found.active_ns).saturating_add(MS_NS));
         found.last_ns = time_ns;
         Some(Slot { batch, before_ns, time_ns })
     }

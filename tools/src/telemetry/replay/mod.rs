@@ -9,6 +9,7 @@
 
 mod assemble;
 mod catalog;
+mod columns;
 mod links;
 mod logs;
 mod metrics;
@@ -16,8 +17,13 @@ mod options;
 mod patches;
 mod points;
 mod pool;
+mod remote;
+mod samples;
+#[cfg(test)]
+mod tests;
 mod traces;
 mod turns;
+mod wires;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -28,6 +34,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 pub use catalog::{Catalog, MetricInfo, Tally};
+pub use columns::schema as columns_schema;
 pub use options::{BatchSizes, Detours, ReplayOptions, Wire};
 
 use self::links::Links;
@@ -36,7 +43,8 @@ use self::metrics::{MetricsReplay, Slot};
 use self::pool::Pool;
 use self::traces::TracesReplay;
 use self::turns::{Detoured, Fate, Turns};
-use super::template::{Model, Signal, Template, TemplateError, file};
+use self::wires::Translator;
+use super::template::{Item, Model, Signal, Template, TemplateError, file};
 use crate::k8s::model::rng::hash;
 
 /// One request to send.
@@ -70,6 +78,8 @@ pub struct Replay {
     repeats: VecDeque<Request>,
     links: Links,
     pool: Pool,
+    /// For other wires than OTLP.
+    translator: Option<Translator>,
 }
 
 impl Replay {
@@ -112,7 +122,11 @@ impl Replay {
             repeats: VecDeque::new(),
             links: Links::default(),
             pool: Pool::default(),
+            translator: (options.wire != Wire::Otlp).then(|| Translator::new(options.wire)),
         };
+        let travels = |signal| options.wire == Wire::Otlp || signal == Signal::Metrics;
+        let templates: Vec<Template> =
+            templates.into_iter().filter(|template| travels(template.signal)).collect();
         let of_signal = |wanted| templates.iter().position(|template: &Template| template.signal == wanted);
         let (metrics, traces, logs) =
             (of_signal(Signal::Metrics), of_signal(Signal::Traces), of_signal(Signal::Logs));
@@ -124,11 +138,14 @@ impl Replay {
         }
         let has_links = replay.traces.is_some();
         if let Some(template) = take(metrics) {
-            let share = share(template.items.len(), options);
-            let items: Vec<usize> = share.clone().collect();
+            let is_otlp = options.wire == Wire::Otlp;
+            let travels = |item: &Item| is_otlp || samples::can_travel(&template, item);
+            let all = template.items.iter().enumerate().filter(|(_, item)| travels(item));
+            let all: Vec<usize> = all.map(|(position, _)| position).collect();
+            let items = all.get(share(all.len(), options)).unwrap_or_default();
             replay.catalog = Arc::new(Catalog::new(&template, items.chunks(options.batch.metrics)));
             let seed = hash(template.settings.seed, &[options.worker as u64, options.started_ns]);
-            let metrics = MetricsReplay::new(template, share, options, has_links);
+            let metrics = MetricsReplay::new(template, items, options, has_links, replay.translator.as_mut());
             replay.detoured = Detoured::new(options.detours, seed, metrics.batch_count());
             replay.metrics = Some(metrics);
         }
@@ -187,17 +204,17 @@ impl Replay {
     fn metrics_request(&mut self, slot: &Slot) -> Option<Request> {
         let metrics = self.metrics.as_mut()?;
         let (template, events) = metrics.template(slot.batch);
+        if let Some(translator) = &mut self.translator {
+            let mut otlp = translator.scratch(template);
+            metrics.patch(slot, &mut otlp, &mut self.links);
+            let (body, columns, events) = translator.translate(slot, otlp, &mut self.pool)?;
+            let request = plain_request(Signal::Metrics, body, events, slot.batch, slot.time_ns);
+            return Some(Request { columns, ..request });
+        }
         let mut body = self.pool.copy(template);
         metrics.patch(slot, &mut body, &mut self.links);
-        Some(Request {
-            signal: Signal::Metrics,
-            body: self.pool.freeze(body),
-            columns: None,
-            events,
-            batch: slot.batch,
-            time_ns: slot.time_ns,
-            is_repeat: false,
-        })
+        let body = self.pool.freeze(body);
+        Some(plain_request(Signal::Metrics, body, events, slot.batch, slot.time_ns))
     }
 
     fn traces_request(&mut self, batch: usize, cycle: u64, now_ns: u64) -> Option<Request> {

@@ -188,7 +188,7 @@ fn patch_counters<const IS_DELTA: bool>(
         let now = of(now, counter.phase);
         let before = if IS_DELTA { of(before, counter.phase) } else { 0.0 };
         let bits = match counter.form {
-            Form::Integer => (counted(counter.rate, now) - counted(counter.rate, before)) as u64,
+            Form::Integer => counted(counter.rate, now).wrapping_sub(counted(counter.rate, before)) as u64,
             Form::Double => (counter.rate * now - counter.rate * before).to_bits(),
         };
         put(body, counter.at, bits);
@@ -228,7 +228,7 @@ fn patch_histogram<const IS_DELTA: bool>(
     let between = |fast_share: f64, slow_share: f64| {
         let counted = mixture::bucket(fast, fast_share, slow, slow_share);
         if IS_DELTA {
-            counted - mixture::bucket(fast_before, fast_share, slow_before, slow_share)
+            counted.wrapping_sub(mixture::bucket(fast_before, fast_share, slow_before, slow_share))
         } else {
             counted
         }
@@ -241,7 +241,7 @@ fn patch_histogram<const IS_DELTA: bool>(
         put(body, zero_at, count);
         for (fast_share, slow_share) in shares {
             let bucket = between(*fast_share, *slow_share);
-            count += bucket;
+            count = bucket.wrapping_add(count);
             let [bytes @ .., _, _] = wide_varint(bucket).to_le_bytes();
             put_array::<WIDE_VARINT_BYTES>(body, at, bytes);
             at += WIDE_VARINT_BYTES as u32;
@@ -249,7 +249,7 @@ fn patch_histogram<const IS_DELTA: bool>(
     } else {
         for (fast_share, slow_share) in shares {
             let bucket = between(*fast_share, *slow_share);
-            count += bucket;
+            count = bucket.wrapping_add(count);
             put(body, at, bucket);
             at += 8;
         }

@@ -10,7 +10,7 @@ use crate::telemetry::template::Signal;
 /// The order of one replay of all batches, again and again.
 #[derive(Debug)]
 pub(super) struct Turns {
-    order: Vec<(Signal, usize)>,
+    pub(super) order: Vec<(Signal, usize)>,
     position: usize,
     cycle: u64,
     cycle_count_max: u64,

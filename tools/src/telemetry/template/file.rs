@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Signal, Template, TemplateError, format};
 
@@ -14,7 +15,9 @@ use super::{Signal, Template, TemplateError, format};
 /// [`TemplateError::Io`] if it cannot be written.
 pub fn write(folder: &Path, template: &Template) -> Result<u64, TemplateError> {
     let path = folder.join(template.signal.file_name());
-    let temporary = path.with_extension("template.tmp");
+    // Pods may share a folder.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let temporary = path.with_extension(format!("{}-{}.tmp", std::process::id(), now.as_nanos()));
     let bytes = format::encode(template);
     let written = fs::File::create(&temporary).and_then(|mut file| {
         file.write_all(&bytes)?;

@@ -133,8 +133,8 @@ pub(super) fn decode(path: &Path, bytes: &[u8], signal: Signal) -> Result<Templa
     if version != VERSION {
         return Err(TemplateError::Version { path: path.to_owned(), found: version, expected: VERSION });
     }
-    let [found, _zero] = reader.array()?;
-    if found != number_of(&Signal::ALL, signal) {
+    let [found, zero] = reader.array()?;
+    if found != number_of(&Signal::ALL, signal) || zero != 0 {
         return Err(reader.damaged(format!("it is of signal {found}, not of {signal:?}")));
     }
     let body_bytes = reader.u64()?;

@@ -11,6 +11,8 @@ mod error;
 pub mod file;
 mod format;
 pub mod protobuf;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
