@@ -66,6 +66,8 @@ class Variable:
     label: str
     selector: str
     title: str = ""
+    is_exact: bool = False
+    """"All" stands for the values of the list, not for anything: where other series have the metric's name as well."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,8 @@ def datasource_variable(dashboard: Dashboard) -> dict:
 def variable_json(variable: Variable) -> dict:
     definition = f"label_values({variable.selector}, {variable.label})"
     return {
-        # Matches series without the label as well: not every metric has every label.
-        "allValue": ".*",
+        # Anything matches series without the label as well: not every metric has every label.
+        "allValue": None if variable.is_exact else ".*",
         "current": {"text": ["All"], "value": ["$__all"]},
         "datasource": DATASOURCE,
         "definition": definition,

@@ -85,7 +85,7 @@ def choose_all(dashboard: dict, label_values: LabelValues) -> tuple[dict[str, st
     for variable in query_variables(dashboard):
         selector, label = label_values_of(variable)
         offered[variable["name"]] = label_values(label, fill_variables(selector, chosen))
-        chosen[variable["name"]] = variable["allValue"]
+        chosen[variable["name"]] = variable["allValue"] or quoted(offered[variable["name"]] or [""])
     return chosen, offered
 
 

@@ -284,7 +284,7 @@ DASHBOARD = Dashboard(
     title="Sample app",
     description="Sender and receiver of one tenant: requests, latencies, traces and logs. Choose the tenant by its data source.",
     variables=(
-        Variable("job", "job", "http_requests_total", "Service"),
+        Variable("job", "job", "http_requests_total", "Service", is_exact=True),
         Variable("instance", "instance", 'http_requests_total{job=~"$job"}'),
         Variable("route", "http_route", f"http_requests_total{{{TARGET}}}"),
     ),

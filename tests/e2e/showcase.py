@@ -157,7 +157,11 @@ def make_mistakes(server: Server) -> None:
 
 def flush(server: Server) -> None:
     """Brings the heads to blocks, which a server does by itself when they are full."""
-    status, text = server.request("POST", "/api/v1/admin/tsdb/flush")
+    admin(server, "flush")
+
+
+def admin(server: Server, what: str) -> None:
+    status, text = server.request("POST", f"/api/v1/admin/tsdb/{what}")
     assert status == 204, text
 
 

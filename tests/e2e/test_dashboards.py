@@ -63,6 +63,12 @@ class DashboardFiles(unittest.TestCase):
             self.assertIn(right, text)
             self.assertNotEqual(dashboard_lint.complaints(json.loads(text.replace(right, wrong))), [], wrong)
 
+    def test_their_data_sources_are_provisioned(self) -> None:
+        provisioned = (ROOT / "grafana/provisioning/datasources/mytsdb.yaml").read_text()
+        for uid, dashboard in queries.load().items():
+            chosen = dashboard["templating"]["list"][0]["current"]
+            self.assertIn(f"- name: {chosen['text']}\n    uid: {chosen['value']}\n", provisioned, uid)
+
     def test_each_fits_into_a_config_map(self) -> None:
         sizes = {path.name: path.stat().st_size for path in queries.FOLDER.glob("*.json")}
         self.assertEqual([name for name, size in sizes.items() if size > 500_000], [])
