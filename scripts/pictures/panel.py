@@ -116,7 +116,7 @@ def graph(figure: Figure, panel: dict, series: list[Series], place: Place) -> No
     defaults = panel["fieldConfig"]["defaults"]
     shown = sorted(series, key=lambda one: -float(numpy.nan_to_num(one.values).mean()))[:LEGEND_MAX]
     legend_height = 15 * len(shown) + (15 if len(series) > len(shown) else 0)
-    drawn = axes(figure, Place(place.x + 54, place.y, place.width - 62, place.height - legend_height - 26))
+    drawn = axes(figure, Place(place.x + 54, place.y + 6, place.width - 62, place.height - legend_height - 32))
     style(drawn)
     if defaults["custom"]["stacking"]["mode"] == "normal":
         stack(drawn, series)
@@ -241,7 +241,7 @@ def heatmap(figure: Figure, panel: dict, series: list[Series], place: Place) -> 
         known = dict(zip(one.times, one.values, strict=True))
         rows.append([known.get(at, 0.0) for at in times])
     cells = numpy.diff(numpy.array(rows), axis=0, prepend=0.0).clip(min=0)
-    drawn = axes(figure, Place(place.x + 54, place.y, place.width - 62, place.height - 22))
+    drawn = axes(figure, Place(place.x + 54, place.y + 6, place.width - 62, place.height - 28))
     style(drawn)
     drawn.grid(False)
     shaded = numpy.ma.masked_equal(cells, 0) ** 0.5
