@@ -104,7 +104,7 @@ def choose_first(dashboard: dict, label_values: LabelValues) -> dict[str, str]:
 def quoted(values: list[str]) -> str:
     """Values of a variable that allows several, as a regular expression within PromQL's quotes."""
     escaped = [
-        re.sub(r"[$^*{}\[\]'+?.()|]", lambda found: "\\\\" + found.group(), value.replace("\\", "\\" * 4))
+        re.sub(r"[$^*{}\[\]+?.()|]", lambda found: "\\\\" + found.group(), value.replace("\\", "\\" * 4))
         for value in values
     ]
     return escaped[0] if len(escaped) == 1 else "(" + "|".join(escaped) + ")"

@@ -63,6 +63,19 @@ class DashboardFiles(unittest.TestCase):
             self.assertIn(right, text)
             self.assertNotEqual(dashboard_lint.complaints(json.loads(text.replace(right, wrong))), [], wrong)
 
+    def test_values_are_put_into_queries_as_grafana_does(self) -> None:
+        # What `interpolateQueryExpr` of @grafana/prometheus 13.2.3 gives.
+        self.assertEqual(queries.quoted(["a.b"]), r"a\\.b")
+        self.assertEqual(queries.quoted(["a\\b", "c|d"]), r"(a\\\\b|c\\|d)")
+        self.assertEqual(queries.quoted(["x'y-/z"]), "x'y-/z")
+        over = queries.Range(0, 86_400)
+        filled = queries.fill_times("$__rate_interval $__interval $__range ${__range_s}", over, 120)
+        self.assertEqual(filled, "135s 120s 86400s 86400")
+        self.assertEqual(queries.fill_variables("$a ${a} $ab $__range", {"a": "1", "ab": "2"}), "1 1 2 $__range")
+        graph = {"gridPos": {"w": 12}}
+        steps = [queries.interval_s(queries.Range(0, length_s), graph) for length_s in (300, 86_400, 7 * 86_400)]
+        self.assertEqual(steps, [15, 120, 900])
+
     def test_their_data_sources_are_provisioned(self) -> None:
         provisioned = (ROOT / "grafana/provisioning/datasources/mytsdb.yaml").read_text()
         for uid, dashboard in queries.load().items():
