@@ -25,6 +25,8 @@ class Query:
     promql: str
     legend: str = ""
     instant: bool = False
+    exemplars: bool = False
+    """Single observations are shown as well; each leads to its trace."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Dashboard:
     """Name and start of time ranges, all of them until now."""
 
 
-def query(promql: str, legend: str = "") -> Query:
-    return Query(" ".join(promql.split()), legend)
+def query(promql: str, legend: str = "", exemplars: bool = False) -> Query:
+    return Query(" ".join(promql.split()), legend, exemplars=exemplars)
 
 
 def at_end(promql: str, legend: str = "") -> Query:
@@ -242,6 +244,7 @@ def target_json(panel: Panel, one: Query, reference: str) -> dict:
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
+        "exemplar": one.exemplars,
         "expr": one.promql,
         "format": formats.get(panel.kind, "time_series"),
         "instant": one.instant,

@@ -150,8 +150,8 @@ LATENCY = Row(
         ),
         Panel(
             "Latency p95 by route",
-            "95 of 100 requests of a route are answered within this time.",
-            (query(latency("0.95", "job, http_route"), "{{job}} {{http_route}}"),),
+            "95 of 100 requests of a route are answered within this time. Dots are single requests, which lead to their traces.",
+            (query(latency("0.95", "job, http_route"), "{{job}} {{http_route}}", exemplars=True),),
             "s",
         ),
         Panel(
@@ -226,12 +226,13 @@ EVENTS = Row(
         ),
         Panel(
             "Span durations p95",
-            "95 of 100 spans of a name take no longer.",
+            "95 of 100 spans of a name take no longer. Dots are single spans, which lead to their traces.",
             (
                 query(
                     "histogram_quantile(0.95, sum by (le, service_name, span_name) "
                     f"(rate({SPANS}_bucket{{{TARGET}}}[$__rate_interval])))",
                     "{{service_name}} {{span_name}}",
+                    exemplars=True,
                 ),
             ),
             "ms",

@@ -171,3 +171,16 @@ class DashboardQueries(ServerCase):
         print(f"       {count} queries asked, {len(wrong)} are wrong", flush=True)
         self.assertEqual(wrong, [], "\n".join(wrong))
         self.assertGreater(count, 300)
+
+    def test_graphs_with_exemplars_have_some_that_lead_to_traces(self) -> None:
+        dashboard, over = queries.load()["sample-app"], queries.Range(self.now_s - 5 * MINUTE, self.now_s + 1)
+        _, values = self.chosen(dashboard, over)[0]
+        asked = [one for one in queries.asked(dashboard, values, over) if one.target["exemplar"]]
+        self.assertEqual(len(asked), 2)
+        for one in asked:
+            form = {"query": one.promql, "start": over.start_s, "end": over.end_s}
+            status, answer = self.ask("tenant1", "query_exemplars", form)
+            self.assertEqual(status, 200, answer)
+            found = [exemplar for series in answer["data"] for exemplar in series["exemplars"]]
+            self.assertTrue(found, one.promql)
+            self.assertTrue(all(len(exemplar["labels"]["trace_id"]) == 32 for exemplar in found), one.promql)
