@@ -81,7 +81,7 @@ def over_of(uid: str, minutes: int, seed_end_s: float) -> queries.Range:
     return queries.Range(end_s - minutes * 60, end_s)
 
 
-def fill(server: Server, minutes: int) -> float:
+def fill(server: Server, sender_port: int, minutes: int) -> float:
     """Takes `minutes`. Looks at every dashboard again and again meanwhile. Returns the end of the seed."""
     seed_end_s = time.time() // 15 * 15
     print(showcase.seed_cluster(server, "--end", str(int(seed_end_s))), flush=True)
@@ -92,6 +92,9 @@ def fill(server: Server, minutes: int) -> float:
     ]
     for app in apps:
         app.start_locust(minutes * 60)
+    # Every GPU tells its ten metrics about every five seconds.
+    gpus = showcase.replay_gpus(server, showcase.record_gpus(server, 247), "--workers", "2", "--rate", "250")
+    others = [gpus, showcase.start_load(server, sender_port, rate=5_000)]
     viewer, deadline = Viewer(server), time.monotonic() + minutes * 60
     showcase.flush(server)
     compact_at = time.monotonic() + minutes * 30
@@ -112,8 +115,9 @@ def fill(server: Server, minutes: int) -> float:
             showcase.admin(server, "compact")
             compact_at = deadline
         time.sleep(max(0.0, 5 - (time.monotonic() - began)))
-    showcase.seed_gpus(server, host_count=31, minutes=minutes)
-    showcase.seed_load(server, minutes)
+    for process in others:
+        status = process.stop()
+        print(f"{process.log.stem} ended with {status}", flush=True)
     for app in apps:
         for name, one in app.locust_statistics(60).items():
             print(f"{app.tenant}: {one['num_requests']} requests to {name}, slowest {one['max_response_time']:.0f} ms")
@@ -147,7 +151,7 @@ def main() -> int:
     settings = parser.parse_args()
     server = Server()
     prometheus = showcase.Prometheus(server, "5s")
-    seed_end_s = fill(server, settings.minutes)
+    seed_end_s = fill(server, prometheus.sender_port, settings.minutes)
     viewer, all_times, empty = Viewer(server), [], 0
     settings.out.mkdir(parents=True, exist_ok=True)
     for uid, dashboard in queries.load().items():

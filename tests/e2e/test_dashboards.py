@@ -1,6 +1,6 @@
 """Every query of every dashboard gives data; the dashboards obey the rules; the JSON is what its program makes.
 
-The server holds a small seed, the sample app of tenant1, GPUs, and its own metrics. Each query is asked as Grafana asks it,
+The server holds a small seed, the sample app of tenant1, replayed GPUs, a load test, and its own metrics. Each query is asked as Grafana asks it,
 with all values of the variables and with the first of each, and parsed by Debian's Prometheus as well.
 """
 
@@ -12,7 +12,7 @@ import time
 import unittest
 import urllib.parse
 
-from harness import ROOT, ServerCase
+from harness import ROOT, ServerCase, wait_for
 
 sys.path.insert(0, str(ROOT / "grafana"))
 
@@ -94,17 +94,20 @@ class DashboardQueries(ServerCase):
         server = cls.server
         cls.prometheus = showcase.Prometheus(server, "500ms")
         app = SampleApp(server.folder, "tenant1", server.addresses["otlp_grpc"], ERROR_RATE="0.5", PROCESSING_TIME_MS="1")
+        load = showcase.start_load(server, cls.prometheus.sender_port, rate=2000)
         showcase.make_mistakes(server)
         # Twice, with an export between: one sample has no rate.
         showcase.use_sample_app(app.sender.url, 60)
         showcase.wait_for_export(server, "tenant1", 60)
         showcase.seed_cluster(server, *SEED)
         showcase.flush(server)
-        showcase.seed_gpus(server, host_count=2, minutes=5)
-        showcase.seed_load(server, minutes=5)
+        gpus = showcase.replay_gpus(server, showcase.record_gpus(server, 16), "--loops", "2", "--rate", "0")
         showcase.use_sample_app(app.sender.url, 60)
         assert app.stop() == [0, 0]
         showcase.wait_for_own_metrics(server, scrape_count=3)
+        assert load.stop() == 0, load.log.read_text()[-2000:]
+        wait_for("the GPUs to be played", lambda: gpus.child.poll() is not None)
+        assert gpus.stop() == 0, gpus.log.read_text()[-2000:]
         cls.now_s = time.time()
 
     @classmethod
