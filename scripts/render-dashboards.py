@@ -73,17 +73,21 @@ class Viewer:
         return tenant, queries.asked(dashboard, chosen, over)
 
 
-def over_of(uid: str, minutes: int, seed_end_s: float) -> queries.Range:
+def over_of(uid: str, minutes: int, seed_end_s: float, end_s: float) -> queries.Range:
     """What is shown: the day of the seeded cluster, else as long as everything ran."""
     if uid == "k8s-seeded-cluster":
         return queries.Range(seed_end_s - DAY_S, seed_end_s)
-    end_s = time.time() // 15 * 15
     return queries.Range(end_s - minutes * 60, end_s)
 
 
-def fill(server: Server, sender_port: int, minutes: int) -> float:
-    """Takes `minutes`. Looks at every dashboard again and again meanwhile. Returns the end of the seed."""
-    seed_end_s = time.time() // 15 * 15
+def now_s() -> float:
+    """Of the last whole step."""
+    return time.time() // 15 * 15
+
+
+def fill(server: Server, sender_port: int, minutes: int) -> tuple[float, float]:
+    """Takes `minutes`. Looks at every dashboard again and again meanwhile. Returns the ends of the seed and of all else."""
+    seed_end_s = now_s()
     print(showcase.seed_cluster(server, "--end", str(int(seed_end_s))), flush=True)
     variables = {"tenant1": {"ERROR_RATE": "0.01", "LATENCY_MS": "5"}, "tenant2": {"ERROR_RATE": "0.05"}}
     apps = [
@@ -102,7 +106,7 @@ def fill(server: Server, sender_port: int, minutes: int) -> float:
         began = time.monotonic()
         showcase.make_mistakes(server)
         for uid, dashboard in queries.load().items():
-            over = over_of(uid, minutes, seed_end_s)
+            over = over_of(uid, minutes, seed_end_s, now_s())
             try:
                 tenant, asked = viewer.asked(dashboard, over)
             except SystemExit:
@@ -115,6 +119,7 @@ def fill(server: Server, sender_port: int, minutes: int) -> float:
             showcase.admin(server, "compact")
             compact_at = deadline
         time.sleep(max(0.0, 5 - (time.monotonic() - began)))
+    end_s = now_s()
     for process in others:
         status = process.stop()
         print(f"{process.log.stem} ended with {status}", flush=True)
@@ -122,7 +127,7 @@ def fill(server: Server, sender_port: int, minutes: int) -> float:
         for name, one in app.locust_statistics(60).items():
             print(f"{app.tenant}: {one['num_requests']} requests to {name}, slowest {one['max_response_time']:.0f} ms")
         print(f"{app.tenant}: the services ended with {app.stop()}", flush=True)
-    return seed_end_s
+    return seed_end_s, end_s
 
 
 def measure(viewer: Viewer, dashboard: dict, over: queries.Range) -> tuple[dict[int, list], list[tuple[float, str]]]:
@@ -151,11 +156,11 @@ def main() -> int:
     settings = parser.parse_args()
     server = Server()
     prometheus = showcase.Prometheus(server, "5s")
-    seed_end_s = fill(server, prometheus.sender_port, settings.minutes)
+    ends_s = fill(server, prometheus.sender_port, settings.minutes)
     viewer, all_times, empty = Viewer(server), [], 0
     settings.out.mkdir(parents=True, exist_ok=True)
     for uid, dashboard in queries.load().items():
-        answers, times = measure(viewer, dashboard, over_of(uid, settings.minutes, seed_end_s))
+        answers, times = measure(viewer, dashboard, over_of(uid, settings.minutes, *ends_s))
         empty += sum(not result for results in answers.values() for result in results)
         all_times += times
         milliseconds = [taken for taken, _ in times]
@@ -167,7 +172,7 @@ def main() -> int:
             names = [variable["label"] for variable in queries.query_variables(dashboard)]
             subtitle = f"{shown}      " + "   ".join(f"{name}: All" for name in names)
             for path in page.render(dashboard, answers, subtitle, settings.out):
-                print(f"  {path.relative_to(ROOT)} {path.stat().st_size // 1024} KiB")
+                print(f"  {path.name} {path.stat().st_size // 1024} KiB")
     slowest = sorted(all_times, reverse=True)[:5]
     for taken, name in slowest:
         print(f"{taken:8.1f} ms  {name}")
