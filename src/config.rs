@@ -81,7 +81,7 @@ struct Flags {
     /// Directory of all data; created if absent
     #[arg(long, env = "MYTSDB_DATA_DIR", default_value = "./data", value_name = "DIR")]
     data_dir: PathBuf,
-    /// Address on which HTTP and Arrow Flight listen
+    /// Address on which HTTP, Arrow Flight and the GPU REST API listen
     #[arg(long, env = "MYTSDB_HTTP_HOST", default_value = "0.0.0.0", value_name = "IP")]
     http_host: IpAddr,
     /// Port of the Prometheus API and of remote write; 0 = any
@@ -90,6 +90,9 @@ struct Flags {
     /// Port of Arrow Flight; 0 = any
     #[arg(long, env = "MYTSDB_ARROW_PORT", default_value_t = 8815, value_name = "PORT")]
     arrow_port: u16,
+    /// Port of the GPU REST API; 0 = there is none, any = any free port
+    #[arg(long, env = "MYTSDB_GATEWAY_PORT", default_value = "0", value_name = "PORT", value_parser = gateway_port)]
+    gateway_port: GatewayPort,
     /// Address of OTLP/gRPC; port 0 = any
     #[arg(long, env = "MYTSDB_ADDRESS", default_value = "0.0.0.0:4317", value_name = "IP:PORT")]
     address: SocketAddr,
@@ -215,6 +218,14 @@ struct Flags {
     log_level: String,
 }
 
+/// Whether there is a GPU REST API, and on which port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GatewayPort {
+    Off,
+    /// 0 = any free port.
+    On(u16),
+}
+
 /// Whose pages may read the query API from a browser.
 #[derive(Debug, Clone)]
 pub enum CorsOrigin {
@@ -235,6 +246,8 @@ pub struct Config {
     pub http_addr: SocketAddr,
     /// Where Arrow Flight listens; port 0 = any.
     pub arrow_addr: SocketAddr,
+    /// Where the GPU REST API listens; `None` = nowhere, port 0 = any.
+    pub gateway_addr: Option<SocketAddr>,
     /// Where OTLP/gRPC listens; port 0 = any.
     pub otlp_grpc_addr: SocketAddr,
     /// Where OTLP/HTTP listens; port 0 = any.
@@ -381,6 +394,10 @@ impl Config {
         Self {
             http_addr: SocketAddr::new(flags.http_host, flags.http_port),
             arrow_addr: SocketAddr::new(flags.http_host, flags.arrow_port),
+            gateway_addr: match flags.gateway_port {
+                GatewayPort::Off => None,
+                GatewayPort::On(port) => Some(SocketAddr::new(flags.http_host, port)),
+            },
             otlp_grpc_addr: flags.address,
             otlp_http_addr: flags.otlp_http_address,
             otlp: OtlpSettings::default(),
@@ -471,6 +488,15 @@ fn shown_flags(matches: &clap::ArgMatches) -> BTreeMap<String, String> {
         }
     }
     shown
+}
+
+fn gateway_port(text: &str) -> Result<GatewayPort, String> {
+    match (text, text.parse()) {
+        ("any", _) => Ok(GatewayPort::On(0)),
+        (_, Ok(0)) => Ok(GatewayPort::Off),
+        (_, Ok(port)) => Ok(GatewayPort::On(port)),
+        _ => Err("allowed is a port from 1 to 65535, any (any free port), or 0 (there is none)".to_owned()),
+    }
 }
 
 fn wal_sync(text: &str) -> Result<WalSync, String> {
@@ -566,7 +592,15 @@ mod tests {
         assert_eq!(config.storage.limits.retention_ms, Some(15 * 86_400_000));
         assert_eq!(config.query.timeout, Duration::from_secs(120));
         assert_eq!(config.limits.write_bytes_max, 32 << 20);
+        assert_eq!(config.gateway_addr, None);
         assert_eq!(config.flags["retention"], "15d");
+    }
+
+    #[test]
+    fn the_gpu_api_is_off_on_a_port_or_on_any() {
+        let port =
+            |text: &str| config(&["--gateway-port", text]).unwrap().gateway_addr.map(|addr| addr.port());
+        assert_eq!((port("0"), port("8081"), port("any")), (None, Some(8081), Some(0)));
     }
 
     #[test]
@@ -578,6 +612,7 @@ mod tests {
             ("--query-max-concurrency", "0", "from 1 to 100000"),
             ("--write-max-bytes", "1PB", "32MiB"),
             ("--http-port", "70000", "65535"),
+            ("--gateway-port", "70000", "65535"),
             ("--enable-feature", "promql-magic", "promql-delayed-name-removal"),
             ("--http-cors-origin", "example.org", "https://example.org"),
         ] {

@@ -8,6 +8,7 @@ pub mod config;
 pub mod core;
 pub mod features;
 pub mod flight;
+pub mod gateway;
 mod grpc;
 pub mod health;
 pub mod http;

@@ -4,7 +4,9 @@
 
 pub(crate) mod body;
 mod cors;
+pub mod floods;
 pub mod listener;
+mod metered;
 pub(crate) mod observe;
 pub mod security;
 
@@ -51,6 +53,8 @@ pub struct HttpState {
     pub inflight: Arc<Inflight>,
     /// One permit per body that is being inflated.
     pub inflate_turns: Arc<Semaphore>,
+    /// Who flooded a port and has to wait.
+    pub penalties: Arc<floods::Penalties>,
     /// One permit per client that waits for notifications.
     pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
@@ -71,6 +75,7 @@ impl HttpState {
         Self {
             inflight: Arc::new(Inflight::new(config.limits.write_inflight_bytes_max)),
             inflate_turns: Arc::new(Semaphore::new(INFLATE_TURN_COUNT)),
+            penalties: Arc::default(),
             notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,
@@ -117,20 +122,23 @@ async fn method_not_allowed() -> (StatusCode, &'static str) {
     (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
-/// All routes of the HTTP port.
-pub fn router(state: &Arc<HttpState>) -> Router {
+/// Makes routes readable by pages of other origins, which may ask, but neither write nor administrate; compressed.
+pub(crate) fn for_pages(routes: Router<Arc<HttpState>>, state: &Arc<HttpState>) -> Router<Arc<HttpState>> {
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(COMPRESSED_BYTES_MIN));
-    // Pages of other origins may ask queries, but neither write nor administrate.
-    let queries = prom_api::router()
+    routes
         // Set before the layers, so that they see `OPTIONS`.
         .method_not_allowed_fallback(method_not_allowed)
         .layer(compression)
-        .layer(from_fn_with_state(Arc::clone(state), cors::allow_origin));
+        .layer(from_fn_with_state(Arc::clone(state), cors::allow_origin))
+}
+
+/// All routes of the HTTP port.
+pub fn router(state: &Arc<HttpState>) -> Router {
     let operations = health::router().route("/", get(|| async { "MyTSDB\n" }));
     Router::new()
-        .merge(queries)
+        .merge(for_pages(prom_api::router(), state))
         .merge(prom_api::admin::router())
         .merge(operations)
         .merge(remote::router())

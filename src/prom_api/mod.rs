@@ -17,7 +17,7 @@ mod labels;
 mod metadata;
 pub mod number;
 mod openapi;
-mod params;
+pub(crate) mod params;
 mod parse_query;
 mod query;
 mod query_range;

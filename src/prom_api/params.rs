@@ -112,7 +112,7 @@ impl Params {
 }
 
 /// Parses Unix seconds (rounded to milliseconds) or RFC 3339.
-pub(super) fn parse_time_ms(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
     let invalid = || format!("cannot parse {text:?} to a valid timestamp");
     if let Ok(seconds) = text.parse::<f64>() {
         let time_ms = (seconds * 1000.0).round();

@@ -51,11 +51,17 @@ class Process:
 
     running: set["Process"] = set()
 
-    def __init__(self, arguments: list, log: Path):
+    def __init__(self, arguments: list, log: Path, variables: dict[str, str] | None = None, folder: Path | None = None):
+        """`variables` are added to the environment; `folder` is where it runs (default: here)."""
         self.log = log
         with open(log, "ab") as out:
             self.child = subprocess.Popen(
-                [str(argument) for argument in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [str(argument) for argument in arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=os.environ | (variables or {}),
+                cwd=folder,
             )
         Process.running.add(self)
 

@@ -10,6 +10,7 @@ mod endpoints;
 mod flight;
 mod flight_export;
 mod flight_sql;
+mod gateway;
 mod grpc_server;
 mod lifecycle;
 mod limits;

@@ -1,4 +1,4 @@
-//! `/api/v1/openapi.yaml` describes exactly what is routed.
+//! `/api/v1/openapi.yaml` describes exactly what is routed on the HTTP port, `/openapi.json` what is on the GPU API's.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,15 +25,16 @@ fn described(server: &TestServer) -> Vec<(String, Vec<String>)> {
     paths
 }
 
-/// Every path literal of the source that is a route.
-fn routed() -> BTreeSet<String> {
+/// Every path literal below `src/` that is a route; `skipped` is a folder that is not looked into.
+fn routed(below: &str, skipped: &str) -> BTreeSet<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = BTreeSet::new();
-    let mut pending = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut pending = vec![source.join(below)];
     while let Some(folder) = pending.pop() {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
             if path.is_dir() {
-                pending.push(path);
+                pending.extend((path != source.join(skipped)).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 // `.route(` and tables of routes; rustfmt may break the line after the parenthesis.
@@ -53,7 +54,7 @@ fn the_description_names_every_route_and_nothing_else() {
     let server = TestServer::start(&[]);
     let described = described(&server);
     let names: BTreeSet<String> = described.iter().map(|(path, _)| path.clone()).collect();
-    assert_eq!(names, routed());
+    assert_eq!(names, routed("", "gateway"));
     for (path, methods) in described {
         let path = path.replace("{name}", "job").replace("{id}", "0");
         for method in ["GET", "POST", "PUT", "DELETE"] {
@@ -66,4 +67,20 @@ fn the_description_names_every_route_and_nothing_else() {
             assert_eq!(is_routed, methods.iter().any(|known| known == method), "{method} {path}: {status}");
         }
     }
+}
+
+#[test]
+fn the_description_of_the_gpu_api_names_its_routes_and_nothing_else() {
+    let server = TestServer::start(&["--gateway-port=any"]);
+    let document = server.gateway_get("/openapi.json").json();
+    let paths = document["paths"].as_object().unwrap();
+    let names: BTreeSet<String> = paths.keys().cloned().collect();
+    assert_eq!(names, routed("gateway", ""));
+    for path in names {
+        let path = path.replace("{id}", "nobody");
+        assert_ne!(server.gateway_get(&path).status, 405, "{path}");
+        assert_eq!(call(server.gateway_addr(), "DELETE", &path, &[], b"").status, 405, "{path}");
+    }
+    let yaml = server.gateway_get("/openapi.yaml");
+    assert_eq!(yaml.header("content-type"), Some("application/yaml"));
 }

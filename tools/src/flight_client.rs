@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// Header that names the tenant.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -88,6 +88,20 @@ pub enum FlightClientError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl FlightClientError {
+    /// Whether another try may work: nobody was there, or the server broke off or says that it is busy.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Address { .. } | Self::Tenant { .. } | Self::Answer { .. } => false,
+            Self::Status(status) => !matches!(
+                status.code(),
+                Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented
+            ),
+            _ => true,
+        }
+    }
 }
 
 impl From<Status> for FlightClientError {

@@ -58,6 +58,16 @@ impl TestServer {
         self.running.as_ref().unwrap().addrs.otlp_http
     }
 
+    /// Where the GPU API listens; the server needs `--gateway-port=any`.
+    pub(crate) fn gateway_addr(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addrs.gateway.unwrap()
+    }
+
+    /// Asks the GPU API.
+    pub(crate) fn gateway_get(&self, path: &str) -> Response {
+        call(self.gateway_addr(), "GET", path, &[], b"")
+    }
+
     /// Where OTLP/gRPC listens, as clients want it.
     pub(crate) fn otlp_grpc_endpoint(&self) -> String {
         format!("http://{}", self.running.as_ref().unwrap().addrs.otlp_grpc)
