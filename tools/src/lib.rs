@@ -9,5 +9,7 @@ pub mod gpu;
 pub mod http_query;
 pub mod k8s;
 pub mod log_load;
+pub mod raw_codec;
 pub mod stop;
+pub mod telemetry;
 pub mod tidy;

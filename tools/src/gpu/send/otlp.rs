@@ -17,11 +17,11 @@ use tonic::{Code, Request, Status};
 
 use super::{CONNECT_TIMEOUT, Outcome, REQUEST_TIMEOUT, SendError, Target, causes};
 use crate::bench_load::otlp::{put_attribute, put_fixed64};
-use crate::bench_load::send_otlp::RawCodec;
 use crate::bench_load::wire::put_field;
 use crate::gpu::metric::Kind;
 use crate::gpu::player::Sample;
 use crate::gpu::recording::{Recording, Series};
+use crate::raw_codec::RawCodec;
 
 const EXPORT_PATH: PathAndQuery =
     PathAndQuery::from_static("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");

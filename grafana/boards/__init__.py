@@ -1,0 +1,1 @@
+"""The dashboards as data: one file each, with its `DASHBOARD`."""

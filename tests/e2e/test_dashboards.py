@@ -1,0 +1,154 @@
+"""Every query of every dashboard gives data; the dashboards obey the rules; the JSON is what its program makes.
+
+The server holds a small seed, the sample app of tenant1, GPUs, and its own metrics. Each query is asked as Grafana asks it,
+with all values of the variables and with the first of each, and parsed by Debian's Prometheus as well.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+import unittest
+import urllib.parse
+
+from harness import ROOT, ServerCase
+
+sys.path.insert(0, str(ROOT / "grafana"))
+
+import dashboard_lint  # noqa: E402 (needs the path above)
+import queries  # noqa: E402
+import showcase  # noqa: E402
+from sample_app import SampleApp  # noqa: E402
+
+# Tenants of the provisioned data sources.
+TENANTS = {"mytsdb": "", "mytsdb-tenant1": "tenant1", "mytsdb-tenant2": "tenant2"}
+MINUTE = 60
+# How far back each dashboard looks here; the seed has to be longer than an hour and a half.
+LENGTH_S = {"k8s-seeded-cluster": 100 * MINUTE}
+SEED = ["--days", "0.08", "--namespaces", "1", "--services", "2", "--pods-per-service", "2"]
+# So many that every container has every metric.
+SEED += ["--metrics-per-container", "120"]
+
+# Rightly empty when the first value of each variable is chosen.
+EMPTY_WITH_FIRST = {"sample-app: Calls to the receiver, p95 A": "the first service is the receiver, which calls nobody"}
+
+
+class DashboardFiles(unittest.TestCase):
+    def test_the_json_is_what_the_program_writes(self) -> None:
+        ended = subprocess.run([sys.executable, ROOT / "grafana/build.py", "--check"], capture_output=True, text=True)
+        self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
+
+    def test_they_obey_the_rules(self) -> None:
+        dashboards = queries.load()
+        self.assertEqual(dashboard_lint.complaints(dashboards), [])
+        for uid, variables in {"k8s-seeded-cluster": 9, "gpu-fleet": 4, "sample-app": 3, "mytsdb": 2, "load-test": 3}.items():
+            self.assertEqual(len(queries.query_variables(dashboards[uid])), variables, uid)
+
+    def test_a_rule_that_is_broken_is_found(self) -> None:
+        text = json.dumps(queries.load())
+        broken = [
+            ("[$__rate_interval]", "[5m]"),
+            ('"uid": "${datasource}"', '"uid": "mytsdb"'),
+            ("sum by (le, ", "sum by ("),
+            ("sum(rate(http_requests_total{", "sum((http_requests_total{"),
+            ('"unit": "reqps"', '"unit": "rq"'),
+            ('"x": 12', '"x": 11'),
+            ("/d/k8s-seeded-cluster", "/d/k8s"),
+            ('"id": 3,', '"id": 2,'),
+            ("$namespace", "$namespaces"),
+            ('"schemaVersion": 42', '"schemaVersion": 16'),
+        ]
+        for right, wrong in broken:
+            self.assertIn(right, text)
+            self.assertNotEqual(dashboard_lint.complaints(json.loads(text.replace(right, wrong))), [], wrong)
+
+    def test_each_fits_into_a_config_map(self) -> None:
+        sizes = {path.name: path.stat().st_size for path in queries.FOLDER.glob("*.json")}
+        self.assertEqual([name for name, size in sizes.items() if size > 500_000], [])
+
+
+class DashboardQueries(ServerCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        server = cls.server
+        cls.prometheus = showcase.Prometheus(server, "500ms")
+        app = SampleApp(server.folder, "tenant1", server.addresses["otlp_grpc"], ERROR_RATE="0.5", PROCESSING_TIME_MS="1")
+        showcase.make_mistakes(server)
+        # Twice, with an export between: one sample has no rate.
+        showcase.use_sample_app(app.sender.url, 60)
+        showcase.wait_for_export(server, "tenant1", 60)
+        showcase.seed_cluster(server, *SEED)
+        showcase.flush(server)
+        showcase.seed_gpus(server, host_count=2, minutes=5)
+        showcase.seed_load(server, minutes=5)
+        showcase.use_sample_app(app.sender.url, 60)
+        assert app.stop() == [0, 0]
+        showcase.wait_for_own_metrics(server, scrape_count=3)
+        cls.now_s = time.time()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.prometheus.stop()
+        super().tearDownClass()
+
+    def ask(self, tenant: str, path: str, form: dict) -> tuple[int, dict]:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"} | ({"X-Scope-OrgID": tenant} if tenant else {})
+        status, text = self.server.request("POST", f"/api/v1/{path}", urllib.parse.urlencode(form).encode(), headers)
+        return status, json.loads(text)
+
+    def label_values(self, tenant: str, over: queries.Range):
+        def values(label: str, selector: str) -> list[str]:
+            form = urllib.parse.urlencode({"match[]": selector, "start": over.start_s, "end": over.end_s})
+            headers = {"X-Scope-OrgID": tenant} if tenant else {}
+            status, text = self.server.request("GET", f"/api/v1/label/{label}/values?{form}", headers=headers)
+            self.assertEqual(status, 200, text)
+            return json.loads(text)["data"]
+
+        return values
+
+    def chosen(self, dashboard: dict, over: queries.Range) -> list[tuple[str, dict[str, str]]]:
+        """Both ways to fill the variables in."""
+        values = self.label_values(self.tenant(dashboard), over)
+        everything, offered = queries.choose_all(dashboard, values)
+        self.assertEqual([name for name, found in offered.items() if not found], [], f"{dashboard['uid']}: empty lists")
+        return [("all", everything), ("first", queries.choose_first(dashboard, values))]
+
+    def tenant(self, dashboard: dict) -> str:
+        return TENANTS[dashboard["templating"]["list"][0]["current"]["value"]]
+
+    def problem(self, one: queries.Asked, tenant: str, over: queries.Range) -> str:
+        """Why a query is no good; empty if it is."""
+        if one.is_instant:
+            status, answer = self.ask(tenant, "query", {"query": one.promql, "time": over.end_s})
+        else:
+            form = {"query": one.promql, "start": over.start_s, "end": over.end_s, "step": one.step_s}
+            status, answer = self.ask(tenant, "query_range", form)
+        if status != 200:
+            return answer["error"]
+        series = answer["data"]["result"]
+        samples = [sample for found in series for sample in found.get("values") or [found["value"]]]
+        if all(math.isnan(float(value)) for _, value in samples):
+            return "no data"
+        refused = self.prometheus.parse_error(one.promql)
+        return f"Prometheus: {refused}" if refused else ""
+
+    def test_every_query_gives_data_and_parses_in_prometheus_too(self) -> None:
+        wrong, count = [], 0
+        for uid, dashboard in queries.load().items():
+            length_s = LENGTH_S.get(uid, 5 * MINUTE)
+            # Grafana aligns ranges to steps; what came within the last second may be missing else.
+            end_s = math.ceil(self.now_s / 15) * 15
+            over = queries.Range(end_s - length_s, end_s)
+            for how, values in self.chosen(dashboard, over):
+                for one in queries.asked(dashboard, values, over):
+                    if how == "first" and one.name in EMPTY_WITH_FIRST:
+                        continue
+                    count += 1
+                    problem = self.problem(one, self.tenant(dashboard), over)
+                    if problem:
+                        wrong.append(f"{one.name} ({how}): {problem}\n  {one.promql}")
+        print(f"       {count} queries asked, {len(wrong)} are wrong", flush=True)
+        self.assertEqual(wrong, [], "\n".join(wrong))
+        self.assertGreater(count, 300)
