@@ -13,7 +13,7 @@ use mytsdb::otlp::read::{
 use mytsdb::prom_api::result_json::{Remarks, ResultJson};
 use mytsdb::remote::{write_v1, write_v2};
 use mytsdb_promql::{MatrixSeries, Value};
-use mytsdb_storage::model::{LabelSet, TenantId};
+use mytsdb_storage::model::{LabelSet, SeriesKeys, TenantId};
 use mytsdb_tools::bench_load::container::{SERIES_PER_CONTAINER, label_sets};
 use mytsdb_tools::bench_load::otlp::Target;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -185,9 +185,10 @@ fn otlp(criterion: &mut Criterion) {
         });
     });
     let (options, known, tenant) = (OtlpOptions::default(), KnownMetadata::default(), TenantId::anonymous());
+    let keys = SeriesKeys::from_seed(7);
     let decode = |body| {
         let facts = known.facts();
-        let environment = Environment { key_seed: 7, tenant: &tenant, options: &options, facts: &facts };
+        let environment = Environment { keys: &keys, tenant: &tenant, options: &options, facts: &facts };
         columns::decode(environment, body)
     };
     if let Ok(columns) = decode(&body) {

@@ -1,7 +1,9 @@
 //! The only bridge from async to the core: a bounded number of blocking calls at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 
 /// Runs blocking or long work off the async threads.
@@ -44,5 +46,24 @@ impl Blocking {
         })
         .await
         .map_err(|_| BlockingError::Panicked)
+    }
+
+    /// Runs `work` on this thread, while another one takes over its other tasks.
+    ///
+    /// Why: what was just received is in this core's caches.
+    ///
+    /// # Errors
+    /// [`BlockingError`].
+    pub async fn run_here<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, BlockingError> {
+        // A runtime of one thread has nobody to take over.
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return self.run(work).await;
+        }
+        let _permit = self.permits.acquire().await.map_err(|_| BlockingError::Closed)?;
+        let work = AssertUnwindSafe(work);
+        tokio::task::block_in_place(|| catch_unwind(work)).map_err(|_| BlockingError::Panicked)
     }
 }

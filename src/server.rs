@@ -169,7 +169,7 @@ impl Server {
         // HTTP: answers from now on, is ready later.
         let http_state = Arc::new(HttpState::new(config.clone(), Arc::clone(&metrics), shutdown.clone()));
         let router = http::router(&http_state);
-        let options = listener_options(&config, security.clone());
+        let options = listener_options(&http_state, security.clone());
         shutdown.spawn(http::listener::serve(http_listener, router, options.clone(), shutdown.clone()));
         let router = otlp::http::port_router(&http_state);
         shutdown.spawn(http::listener::serve(otlp_http_listener, router, options.clone(), shutdown.clone()));
@@ -187,14 +187,14 @@ impl Server {
         let service = flight::service(Arc::clone(&core), flight_options(&config));
         let gate = gate_of("flight", &flight::TENANT_KEYS, &core, &http_state);
         let router = grpc::router(Routes::new(service), gate);
-        let options = grpc_listener_options(&config, security.clone(), &flight::TENANT_KEYS);
+        let options = grpc_listener_options(&http_state, security.clone(), &flight::TENANT_KEYS);
         shutdown.spawn(http::listener::serve(arrow_listener, router, options, shutdown.clone()));
 
         // OTLP/gRPC.
         let otlp = Arc::new(Otlp::new(Arc::clone(&core), config.otlp.clone()));
         let gate = gate_of("otlp", &otlp::grpc::TENANT_KEYS, &core, &http_state);
         let router = grpc::router(otlp::grpc::routes(&otlp), gate);
-        let options = grpc_listener_options(&config, security, &otlp::grpc::TENANT_KEYS);
+        let options = grpc_listener_options(&http_state, security, &otlp::grpc::TENANT_KEYS);
         shutdown.spawn(http::listener::serve(otlp_listener, router, options, shutdown.clone()));
 
         http_state.set_ready(Arc::clone(&core), otlp);
@@ -252,27 +252,29 @@ async fn bind(protocol: &'static str, addr: SocketAddr) -> Result<(TcpListener, 
 }
 
 /// How a port of HTTP is served.
-fn listener_options(config: &Config, security: Option<Arc<Security>>) -> ListenerOptions {
+fn listener_options(state: &HttpState, security: Option<Arc<Security>>) -> ListenerOptions {
     ListenerOptions {
-        connection_count_max: config.limits.connection_count_max,
-        read_timeout: config.limits.read_timeout,
+        connection_count_max: state.config.limits.connection_count_max,
+        read_timeout: state.config.limits.read_timeout,
         security,
         tenant_keys: &[TENANT_HEADER],
         windows: None,
+        penalties: Arc::clone(&state.penalties),
+        metrics: Arc::clone(&state.metrics),
     }
 }
 
 /// How a port of gRPC is served.
 fn grpc_listener_options(
-    config: &Config,
+    state: &HttpState,
     security: Option<Arc<Security>>,
     tenant_keys: &'static [&'static str],
 ) -> ListenerOptions {
     ListenerOptions {
-        connection_count_max: config.limits.grpc_connection_count_max,
+        connection_count_max: state.config.limits.grpc_connection_count_max,
         windows: Some(GRPC_WINDOWS),
         tenant_keys,
-        ..listener_options(config, security)
+        ..listener_options(state, security)
     }
 }
 

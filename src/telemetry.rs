@@ -18,9 +18,10 @@ const DURATION_BOUNDS_S: [f64; 12] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
 /// Name and help of every counter, in order of names.
-const COUNTERS: [(&str, &str); 7] = [
+const COUNTERS: [(&str, &str); 8] = [
     ("mytsdb_accepted_samples_total", "Samples accepted, by protocol."),
     ("mytsdb_config_reloads_failed_total", "Bad files that were found while the server runs."),
+    ("mytsdb_connections_flooded_total", "Connections that were ended because they flooded, by kind."),
     ("mytsdb_http_requests_total", "HTTP requests answered, by route and status."),
     ("mytsdb_queries_total", "PromQL queries finished, by outcome."),
     ("mytsdb_query_samples_read_total", "Samples that selectors of queries read."),
@@ -61,6 +62,11 @@ impl Metrics {
     pub fn refused_write_request(&self, protocol: &'static str, reason: &'static str) {
         let labels = format!("protocol=\"{protocol}\",reason=\"{reason}\"");
         self.add("mytsdb_write_requests_refused_total", labels, 1);
+    }
+
+    /// Counts a connection that was ended as a flood of `kind` (`resets`, `control_frames`).
+    pub fn flooded(&self, kind: &'static str) {
+        self.add("mytsdb_connections_flooded_total", format!("kind=\"{kind}\""), 1);
     }
 
     /// Notes whether the last change of `file` (a short fixed word) is in force.

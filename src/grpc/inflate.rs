@@ -13,7 +13,7 @@ use tonic::Status;
 use zstd::stream::write::Decoder as ZstdDecoder;
 
 /// The header that names the compression.
-const ENCODING: &str = "grpc-encoding";
+pub(super) const ENCODING: &str = "grpc-encoding";
 
 /// Size of the pieces.
 const PIECE_BYTES: usize = 256 << 10;

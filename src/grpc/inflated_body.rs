@@ -20,7 +20,7 @@ use super::gate::Hold;
 use super::inflate::{Encoding, Inflater};
 
 /// Flag and length before each message.
-const MESSAGE_HEAD_BYTES: usize = 5;
+pub(super) const MESSAGE_HEAD_BYTES: usize = 5;
 
 /// Compressed bytes that are gathered before they are inflated.
 const GATHERED_BYTES: usize = 256 << 10;

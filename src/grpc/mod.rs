@@ -7,6 +7,7 @@ mod gate;
 mod inflate;
 mod inflated_body;
 mod retry;
+mod unary;
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -20,6 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub(crate) use gate::{Gate, Hold};
 pub(crate) use inflated_body::InflateLimits;
 pub(crate) use retry::{busy, write_status};
+pub(crate) use unary::{check_encoding, receive_message, response};
 
 /// The routes of a gRPC port with the gate before them.
 pub(crate) fn router(routes: Routes, gate: Gate) -> Router {

@@ -2,14 +2,16 @@
 //! goes down; every port uses it.
 //!
 //! Limits: connections at a time, time until the first request, time to send headers, streams, windows and headers of an
-//! HTTP/2 connection. A connection that fails costs nobody else anything. Not here: what is answered (a [`Router`]).
+//! HTTP/2 connection, control frames; who floods waits. A connection that fails costs nobody else anything. Not here:
+//! what is answered (a [`Router`]), what is a flood (see [`floods`](super::floods)).
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -27,8 +29,11 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service;
 use tracing::{debug, warn};
 
+use super::floods::{Admission, ControlBudget, Penalties};
+use super::metered::{Metered, MeteredBody};
 use super::security::{Guarded, Security, guard};
 use crate::shutdown::Shutdown;
+use crate::telemetry::Metrics;
 
 /// Most streams of one HTTP/2 connection at a time.
 const HTTP2_STREAM_COUNT_MAX: u32 = 256;
@@ -38,6 +43,9 @@ const HTTP2_HEADER_BYTES_MAX: u32 = 64 << 10;
 
 /// Most bytes of answers of one HTTP/2 stream that wait for a client that does not read.
 const HTTP2_SEND_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of bodies that a client may send ahead on a connection without windows of its own, as `hyper` has it.
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// How long the client may take to answer a ping.
 const HTTP2_PING_WAIT: Duration = Duration::from_secs(20);
@@ -65,6 +73,10 @@ pub struct ListenerOptions {
     pub tenant_keys: &'static [&'static str],
     /// Windows of HTTP/2; `None` = small ones, as for requests of people.
     pub windows: Option<Http2Windows>,
+    /// Who flooded, on any port.
+    pub penalties: Arc<Penalties>,
+    /// Where floods are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// How much a client may send ahead over HTTP/2.
@@ -113,10 +125,22 @@ pub async fn serve(listener: TcpListener, router: Router, options: ListenerOptio
             }
         };
         let server = Arc::clone(&server);
-        shutdown.spawn(async move {
-            server.serve_stream(stream, peer).await;
-            drop(permit);
-        });
+        match server.options.penalties.admit(peer.ip(), Instant::now()) {
+            Admission::Closed => continue,
+            Admission::Served => shutdown.spawn(async move {
+                server.serve_stream(stream, peer).await;
+                drop(permit);
+            }),
+            Admission::After(wait) => shutdown.spawn(async move {
+                let stopping = server.shutdown.stopping();
+                let is_stopping = tokio::time::timeout(wait, stopping).await.is_ok();
+                server.options.penalties.waited(peer.ip());
+                if !is_stopping {
+                    server.serve_stream(stream, peer).await;
+                }
+                drop(permit);
+            }),
+        }
     }
 }
 
@@ -139,6 +163,7 @@ fn connection_builder(options: &ListenerOptions) -> Builder<TokioExecutor> {
     let mut http2 = builder.http2();
     http2
         .timer(TokioTimer::new())
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(HTTP2_STREAM_COUNT_MAX)
         .max_header_list_size(HTTP2_HEADER_BYTES_MAX)
         .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
@@ -183,13 +208,21 @@ impl PortServer {
         peer: SocketAddr,
     ) {
         let first_request = Arc::new(Notify::new());
+        let window_bytes =
+            self.options.windows.map_or(HTTP2_CONNECTION_WINDOW_BYTES, |windows| windows.connection_bytes);
+        let budget = Arc::new(ControlBudget::new(window_bytes, Instant::now()));
+        let stream = Metered::new(stream, Arc::clone(&budget));
         let (has_asked, router) = (Arc::clone(&first_request), self.router.clone());
+        let spent = Arc::clone(&budget);
         let service = service_fn(move |mut request: Request<Incoming>| {
             has_asked.notify_one();
+            spent.request(head_bytes(&request));
             request.extensions_mut().insert(ClientAddr(peer));
             let mut router = router.clone();
+            let budget = Arc::clone(&spent);
             async move {
-                let response: Result<_, Infallible> = router.call(request.map(Body::new)).await;
+                let request = request.map(|body| Body::new(MeteredBody { body, budget }));
+                let response: Result<_, Infallible> = router.call(request).await;
                 response
             }
         });
@@ -212,8 +245,30 @@ impl PortServer {
                 connection.await
             }
         };
-        if let Err(error) = outcome {
-            debug!(%error, "connection ended with an error");
+        let Err(error) = outcome else { return };
+        debug!(%peer, %error, "connection ended with an error");
+        let kind = if budget.is_overdrawn() {
+            Some("control_frames")
+        } else {
+            is_reset_flood(error.as_ref()).then_some("resets")
+        };
+        if let Some(kind) = kind {
+            self.options.metrics.flooded(kind);
+            self.options.penalties.flooded(peer.ip(), Instant::now());
         }
     }
+}
+
+/// About how many bytes the head of a request is.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    request.headers().iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
+}
+
+/// Whether a connection was ended because its client opened and reset streams without end.
+fn is_reset_flood(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| Error::source(*error))
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|error| error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) && !error.is_remote())
 }

@@ -4,7 +4,9 @@
 
 pub(crate) mod body;
 mod cors;
+pub mod floods;
 pub mod listener;
+mod metered;
 pub(crate) mod observe;
 pub mod security;
 
@@ -51,6 +53,8 @@ pub struct HttpState {
     pub inflight: Arc<Inflight>,
     /// One permit per body that is being inflated.
     pub inflate_turns: Arc<Semaphore>,
+    /// Who flooded a port and has to wait.
+    pub penalties: Arc<floods::Penalties>,
     /// One permit per client that waits for notifications.
     pub notification_gate: Arc<Semaphore>,
     /// Whether the server is going down.
@@ -71,6 +75,7 @@ impl HttpState {
         Self {
             inflight: Arc::new(Inflight::new(config.limits.write_inflight_bytes_max)),
             inflate_turns: Arc::new(Semaphore::new(INFLATE_TURN_COUNT)),
+            penalties: Arc::default(),
             notification_gate: Arc::new(Semaphore::new(NOTIFICATION_CLIENT_COUNT_MAX)),
             metrics,
             shutdown,

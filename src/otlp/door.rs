@@ -94,7 +94,7 @@ impl Otlp {
         let is_small = body.len() <= options.inline_bytes_max;
         let door = Arc::clone(&self);
         let work = move || ingest(&door.core, &tenant, &options, &door.known, &body);
-        if is_small { work() } else { self.run_blocking(work).await? }
+        if is_small { work() } else { self.core.blocking.run_here(work).await? }
     }
 
     async fn take_events(

@@ -8,19 +8,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::http::{HeaderValue, Request as HttpRequest, Response as HttpResponse};
-use bytes::{Buf as _, Bytes};
+use axum::http::{Request as HttpRequest, Response as HttpResponse};
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
-use prost::Message as _;
 use tonic::body::Body;
-use tonic::codec::{
-    Codec, CompressionEncoding, DecodeBuf, Decoder, EnabledCompressionEncodings, EncodeBuf, Encoder,
-};
 use tonic::codegen::StdError;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Status};
 
 use super::door::Otlp;
 use super::reply::{error_status, reply};
@@ -90,7 +86,7 @@ impl<S: Service> NamedService for ExportService<S> {
 impl<S, B> tower::Service<HttpRequest<B>> for ExportService<S>
 where
     S: Service,
-    B: axum::body::HttpBody + Send + 'static,
+    B: axum::body::HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,
 {
     type Response = HttpResponse<Body>;
@@ -107,92 +103,27 @@ where
             let status = Status::new(Code::Unimplemented, "the only method is Export");
             return async move { Ok(status.into_http()) }.boxed();
         }
-        let export = Export { otlp: Arc::clone(&self.otlp), signal: S::SIGNAL };
-        async move {
-            let mut accepted = EnabledCompressionEncodings::default();
-            accepted.enable(CompressionEncoding::Gzip);
-            accepted.enable(CompressionEncoding::Zstd);
-            let mut sent = EnabledCompressionEncodings::default();
-            sent.enable(CompressionEncoding::Gzip);
-            let mut grpc = Grpc::new(RawCodec)
-                .apply_compression_config(accepted, sent)
-                .apply_max_message_size_config(Some(export.otlp.message_bytes_max()), None);
-            Ok(exhausted_instead_of_out_of_range(grpc.unary(export, request).await))
-        }
-        .boxed()
+        let otlp = Arc::clone(&self.otlp);
+        async move { Ok(export(otlp, S::SIGNAL, request).await.unwrap_or_else(Status::into_http)) }.boxed()
     }
 }
 
 /// The method `Export` of one signal.
-#[derive(Debug, Clone)]
-struct Export {
+async fn export<B>(
     otlp: Arc<Otlp>,
     signal: Signal,
-}
-
-impl UnaryService<Bytes> for Export {
-    /// Field by field, the responses of all signals have the same bytes.
-    type Response = ExportMetricsServiceResponse;
-    type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let Self { otlp, signal } = self.clone();
-        async move {
-            let tenant = grpc::tenant_of(request.metadata(), &TENANT_KEYS)?;
-            let exported = otlp.export(signal, tenant, request.into_inner()).await;
-            let outcome = exported.map_err(|error| error_status(&error))?;
-            reply(&outcome).map(Response::new)
-        }
-        .boxed()
-    }
-}
-
-/// Requests stay bytes, responses are encoded.
-#[derive(Debug, Clone, Copy)]
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = ExportMetricsServiceResponse;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = ExportMetricsServiceResponse;
-    type Error = Status;
-
-    fn encode(&mut self, response: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        response.encode(buffer).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-}
-
-/// A request that is too large is `RESOURCE_EXHAUSTED`.
-///
-/// Why: tonic says `OUT_OF_RANGE`, which OTLP clients retry for ever; the service itself never says that.
-fn exhausted_instead_of_out_of_range<B>(mut response: HttpResponse<B>) -> HttpResponse<B> {
-    const STATUS: &str = "grpc-status";
-    const OUT_OF_RANGE: &str = "11";
-    const RESOURCE_EXHAUSTED: HeaderValue = HeaderValue::from_static("8");
-    if response.headers().get(STATUS).is_some_and(|code| code == OUT_OF_RANGE) {
-        response.headers_mut().insert(STATUS, RESOURCE_EXHAUSTED);
-    }
-    response
+    request: HttpRequest<B>,
+) -> Result<HttpResponse<Body>, Status>
+where
+    B: axum::body::HttpBody<Data = Bytes>,
+    B::Error: Into<StdError>,
+{
+    let (head, body) = request.into_parts();
+    grpc::check_encoding(&head.headers)?;
+    let tenant = grpc::tenant_of(&MetadataMap::from_headers(head.headers), &TENANT_KEYS)?;
+    let message = grpc::receive_message(body, otlp.message_bytes_max()).await?;
+    let exported = otlp.export(signal, tenant, message).await;
+    let outcome = exported.map_err(|error| error_status(&error))?;
+    // Field by field, the responses of all signals have the same bytes.
+    Ok(grpc::response(&reply(&outcome)?))
 }

@@ -82,8 +82,7 @@ pub(super) fn ingest(
 ) -> Result<(Outcome, Commit), OtlpError> {
     let merged: Vec<u8>;
     let facts = known.facts();
-    let environment =
-        Environment { key_seed: core.storage.series_key_seed(), tenant, options, facts: &facts };
+    let environment = Environment { keys: core.storage.series_keys(), tenant, options, facts: &facts };
     let mut columns = match decode(environment, body) {
         Err(ReadError::Scattered) => {
             merged = ExportMetricsServiceRequest::decode(body)?.encode_to_vec();

@@ -68,7 +68,8 @@ impl Default for OtlpOptions {
     fn default() -> Self {
         Self {
             message_bytes_max: 64 << 20,
-            inline_bytes_max: 64 << 10,
+            // Some thousand points, a millisecond or two: less than moving them to another core's caches costs.
+            inline_bytes_max: 1 << 20,
             lookback_ms: 5 * 60_000,
             promote_resource_attributes: Vec::new(),
             promote_all_resource_attributes: false,

@@ -97,14 +97,16 @@ class Server:
     def __init__(self, *flags: str):
         self.folder = Path(tempfile.mkdtemp(prefix="mytsdb-e2e-"))
         self.flags = flags
-        self.http_port = 0
+        self.ports = {"http": 0, "arrow": 0, "otlp_grpc": 0, "otlp_http": 0}
         self.start()
 
     def start(self) -> None:
         addresses = self.folder / "addresses.json"
         addresses.unlink(missing_ok=True)
-        fixed = ["--http-host=127.0.0.1", f"--http-port={self.http_port}", "--arrow-port=0", "--address=127.0.0.1:0"]
-        fixed += ["--otlp-http-address=127.0.0.1:0", "--enable-admin-api"]
+        ports = self.ports
+        fixed = ["--http-host=127.0.0.1", f"--http-port={ports['http']}", f"--arrow-port={ports['arrow']}"]
+        fixed += [f"--address=127.0.0.1:{ports['otlp_grpc']}", f"--otlp-http-address=127.0.0.1:{ports['otlp_http']}"]
+        fixed += ["--enable-admin-api"]
         fixed += [f"--data-dir={self.folder / 'data'}", f"--addresses-file={addresses}"]
         self.process = Process([MYTSDB_BIN, *fixed, *self.flags], self.folder / "log")
 
@@ -117,8 +119,8 @@ class Server:
         assert self.request("GET", "/-/ready")[0] == 200, "ready, but /-/ready says otherwise"
 
     def restart(self, how: int = signal.SIGKILL) -> None:
-        """Ends the server and starts it again on the same HTTP port, for clients that go on."""
-        self.http_port = int(self.http.rsplit(":", 1)[1])
+        """Ends the server and starts it again on the same ports, for clients that go on."""
+        self.ports = {name: int(self.addresses[name].rsplit(":", 1)[1]) for name in self.ports}
         self.process.stop(how)
         self.start()
 

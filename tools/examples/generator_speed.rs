@@ -74,7 +74,7 @@ fn draw(dataset: &Dataset, run_length: usize) {
 fn build(dataset: &Dataset, options: &SeedOptions, encodes: bool) -> Result<usize, arrow::error::ArrowError> {
     let cut = Cut { stream_count: 1, run_length: options.run_length, batch_bytes: options.batch_bytes };
     let mut byte_count = 0;
-    for mut stream in streams(&dataset.topology, &dataset.plan, &dataset.clock, cut)? {
+    for mut stream in streams(&dataset.topology, &dataset.plan, &dataset.clock, &dataset.clock, cut)? {
         let mut encoder = MessageEncoder::default();
         while let Some(batch) = stream.next_batch()? {
             byte_count += if encodes {

@@ -17,9 +17,9 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout};
-use tonic::metadata::{Ascii, MetadataValue};
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// Header that names the tenant.
 const TENANT_HEADER: &str = "x-scope-orgid";
@@ -90,6 +90,20 @@ pub enum FlightClientError {
     },
 }
 
+impl FlightClientError {
+    /// Whether another try may work: nobody was there, or the server broke off or says that it is busy.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Address { .. } | Self::Tenant { .. } | Self::Answer { .. } => false,
+            Self::Status(status) => !matches!(
+                status.code(),
+                Code::InvalidArgument | Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented
+            ),
+            _ => true,
+        }
+    }
+}
+
 impl From<Status> for FlightClientError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
@@ -111,7 +125,8 @@ pub struct FlightTarget {
 #[derive(Debug, Clone)]
 pub struct FlightClient {
     inner: FlightServiceClient<Channel>,
-    tenant: Option<MetadataValue<Ascii>>,
+    /// Sent with every call.
+    metadata: MetadataMap,
 }
 
 /// Limits of a `DoPut`.
@@ -171,20 +186,15 @@ impl FlightClient {
         on_retry: impl FnOnce(&str) + Send,
     ) -> Result<Self, FlightClientError> {
         let endpoint = endpoint(&target.endpoint)?;
-        let tenant = target
-            .tenant
-            .as_ref()
-            .map(|tenant| tenant.parse().map_err(|_| FlightClientError::Tenant { tenant: tenant.clone() }));
-        let tenant = tenant.transpose()?;
+        let mut metadata = MetadataMap::new();
+        if let Some(tenant) = &target.tenant {
+            let value = tenant.parse().map_err(|_| FlightClientError::Tenant { tenant: tenant.clone() })?;
+            metadata.insert(TENANT_HEADER, value);
+        }
         let (started, mut pause, mut on_retry) = (Instant::now(), Duration::from_millis(50), Some(on_retry));
         loop {
             let reason = match endpoint.connect().await {
-                Ok(channel) => {
-                    let inner = FlightServiceClient::new(channel)
-                        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-                    return Ok(Self { inner, tenant });
-                }
+                Ok(channel) => return Ok(Self::over(channel, metadata)),
                 Err(error) => reason(&error),
             };
             if started.elapsed() + pause > target.connect_timeout {
@@ -199,12 +209,16 @@ impl FlightClient {
         }
     }
 
+    /// Uses a connection that is there already; `metadata` goes with every call.
+    pub fn over(channel: Channel, metadata: MetadataMap) -> Self {
+        let inner = FlightServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Self { inner, metadata }
+    }
+
     fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(tenant) = &self.tenant {
-            request.metadata_mut().insert(TENANT_HEADER, tenant.clone());
-        }
-        request
+        Request::from_parts(self.metadata.clone(), tonic::Extensions::default(), message)
     }
 
     /// Sends `messages` (the first one holds schema and descriptor, every other one a batch); `on_ack` hears every

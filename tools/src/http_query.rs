@@ -85,7 +85,8 @@ async fn exchange(authority: &str, request: &str) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn percent_encoded(text: &str) -> String {
+/// Encodes a value of a form or query string.
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -104,6 +105,11 @@ fn vector_sum(answer: &[u8]) -> Option<f64> {
     if head.split(' ').nth(1) != Some("200") {
         return None;
     }
+    body_sum(body)
+}
+
+/// Returns the sum of the values of a vector in an answer of the API, nothing = 0; `None` if it is no vector.
+pub(crate) fn body_sum(body: &str) -> Option<f64> {
     let body: Value = serde_json::from_str(body).ok()?;
     let result = body.pointer("/data/result")?.as_array()?;
     result.iter().map(|sample| sample.pointer("/value/1")?.as_str()?.parse::<f64>().ok()).sum()

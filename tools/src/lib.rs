@@ -5,7 +5,11 @@
 
 pub mod bench_load;
 pub mod flight_client;
+pub mod gpu;
 pub mod http_query;
 pub mod k8s;
+pub mod log_load;
+pub mod raw_codec;
+pub mod stop;
 pub mod telemetry;
 pub mod tidy;

@@ -1,10 +1,9 @@
 //! Fills the columns while the request is read.
 
-use mytsdb_storage::model::{MetricKind, MetricMetadata, TenantId, UNKNOWN_START_MS, stale_nan};
+use mytsdb_storage::model::{MetricKind, MetricMetadata, SeriesKeys, TenantId, UNKNOWN_START_MS, stale_nan};
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::merge::Deltas;
 use super::{Columns, MetricOrigin, Part, PointOrigin, REQUEST_SERIES_COUNT_MAX, SeriesOrigin, SourceBytes};
@@ -20,14 +19,16 @@ use crate::otlp::{DeltaTemporality, OtlpOptions, labels};
 pub(super) const NO_RECORDED_VALUE: u32 = 1;
 /// Most samples of `target_info` per resource and request: a point with a time far in the past must not cost more.
 const TARGET_INFO_SAMPLE_COUNT_MAX: usize = 1_000;
+/// About as many bytes of a request are a point.
+const POINT_BYTES_USUAL: usize = 256;
 /// Integers up to here are exact as `f64`.
 const EXACT_INTEGER_MAX: u64 = 1 << 53;
 
 /// What a request is translated with.
 #[derive(Debug, Clone, Copy)]
 pub struct Environment<'e> {
-    /// Seed of the storage's keys.
-    pub key_seed: u64,
+    /// What the storage's keys are made with.
+    pub keys: &'e SeriesKeys,
     /// Whose request it is.
     pub tenant: &'e TenantId,
     /// The tenant's options.
@@ -42,6 +43,7 @@ pub struct Environment<'e> {
 /// [`ReadError`].
 pub fn decode<'a>(environment: Environment<'_>, body: &'a [u8]) -> Result<Columns<'a>, ReadError> {
     let mut builder = Builder::new(environment);
+    builder.out.reserve(body.len() / POINT_BYTES_USUAL);
     read(body, &mut builder)?;
     Ok(builder.out)
 }
@@ -113,12 +115,12 @@ impl<'a, 'e> Builder<'a, 'e> {
 
     #[inline]
     fn key(&self, bytes: &[u8]) -> u128 {
-        xxh3_128_with_seed(bytes, self.environment.key_seed)
+        self.environment.keys.key(bytes)
     }
 
     /// The metric at hand; there is one whenever a point is told.
     pub(super) fn metric_name(&self) -> &'a str {
-        self.out.metrics.last().map_or("", |metric| metric.name)
+        self.out.metrics.last().map_or("", MetricOrigin::name)
     }
 
     pub(super) fn is_delta(&self) -> bool {
@@ -230,14 +232,11 @@ impl<'a, 'e> Builder<'a, 'e> {
     }
 
     fn take_metadata(&mut self, digest: u128, metric: &MetricOrigin<'a>, header: &MetricHeader<'a>) {
-        if self.environment.facts.has_metadata(digest) {
-            return;
-        }
         // A name that cannot be translated has no series either; the points are refused with that reason.
         let namer = self.options().namer;
-        let Ok(name) = namer.metric_name(metric.name, metric.unit, metric.name_kind()) else { return };
+        let Ok(name) = namer.metric_name(metric.name(), metric.unit(), metric.name_kind()) else { return };
         let help = String::from_utf8_lossy(header.description).into_owned();
-        let unit = unit_name(metric.unit);
+        let unit = unit_name(metric.unit());
         self.out.metadata.push(MetricMetadata { metric: name, kind: metric.kind(), unit, help });
         self.out.metadata_digests.push(digest);
     }
@@ -334,6 +333,10 @@ impl<'a, 'e> Builder<'a, 'e> {
 }
 
 impl<'a> Visitor<'a> for Builder<'a, '_> {
+    fn wants_schema_urls(&self) -> bool {
+        self.options().promote_scope_metadata
+    }
+
     fn resource(&mut self, resource: Option<&'a [u8]>, _schema_url: &'a [u8]) {
         let tenant_digest = self.tenant_digest;
         let resource = resource.unwrap_or_default();
@@ -367,20 +370,11 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
     fn metric(&mut self, header: &MetricHeader<'a>) -> bool {
         self.out.point_count += header.point_count;
         let Some(kind) = header.kind.filter(|_| header.point_count > 0) else { return false };
-        let (name, unit) = match (std::str::from_utf8(header.name), std::str::from_utf8(header.unit)) {
-            (Ok(name), Ok(unit)) => (name, unit),
-            _ => {
-                let name = String::from_utf8_lossy(header.name);
-                self.out.refused.add("invalid_utf8", &name, header.point_count, || {
-                    "name or unit of the metric is not UTF-8".to_owned()
-                });
-                return false;
-            }
-        };
         let is_delta = match self.check_temporality(kind, header.temporality) {
             Ok(is_delta) => is_delta,
             Err((reason, message)) => {
-                self.out.refused.add(reason, name, header.point_count, || message);
+                let name = String::from_utf8_lossy(header.name);
+                self.out.refused.add(reason, &name, header.point_count, || message);
                 return false;
             }
         };
@@ -392,10 +386,21 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
                 push_bytes(scratch, bytes);
             }
         });
-        let (source, is_monotonic) = (self.keep_source(), header.is_monotonic);
-        let metadata = header.metadata;
+        // What is known was looked at before: texts included.
+        let is_known = self.environment.facts.has_metadata(facts_digest);
+        if !is_known && [header.name, header.unit].iter().any(|text| std::str::from_utf8(text).is_err()) {
+            let name = String::from_utf8_lossy(header.name);
+            self.out.refused.add("invalid_utf8", &name, header.point_count, || {
+                "name or unit of the metric is not UTF-8".to_owned()
+            });
+            return false;
+        }
+        let MetricHeader { name, unit, metadata, is_monotonic, .. } = *header;
+        let source = self.keep_source();
         let metric = MetricOrigin { source, name, unit, data_kind: kind, is_monotonic, metadata, is_delta };
-        self.take_metadata(facts_digest, &metric, header);
+        if !is_known {
+            self.take_metadata(facts_digest, &metric, header);
+        }
         self.out.metrics.push(metric);
         let mut bytes = [0_u8; 32];
         bytes[..16].copy_from_slice(&self.source_digest.to_le_bytes());

@@ -79,7 +79,7 @@ impl LabelSource for RequestLabels<'_, '_> {
         };
         let namer = self.options.namer;
         let family = namer
-            .metric_name(metric.name, metric.unit, metric.name_kind())
+            .metric_name(metric.name(), metric.unit(), metric.name_kind())
             .map_err(|error| error.to_string())?;
         let attributes = attributes(point.attributes)?;
         let source = self.source(metric.source)?;
@@ -96,7 +96,7 @@ impl LabelSource for RequestLabels<'_, '_> {
             let is_gauge = matches!(origin.part, Part::Min | Part::Max);
             let kind = if is_gauge { MetricKind::Gauge } else { metric.kind() };
             marked.set("__type__", if kind == MetricKind::Unknown { "" } else { kind.as_str() });
-            marked.set("__unit__", &unit_name(metric.unit));
+            marked.set("__unit__", &unit_name(metric.unit()));
         }
         Ok(marked.build())
     }

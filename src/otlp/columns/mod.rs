@@ -78,6 +78,16 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    /// Makes room for so many points of one series each.
+    fn reserve(&mut self, point_count: usize) {
+        self.keys.reserve(point_count);
+        self.sample_ends.reserve(point_count);
+        self.timestamps_ms.reserve(point_count);
+        self.values.reserve(point_count);
+        self.series.reserve(point_count);
+        self.points.reserve(point_count);
+    }
+
     /// The point that a series came from; `None` for `target_info`.
     pub(super) fn point_of(&self, series_index: usize) -> Option<u32> {
         self.series.get(series_index).filter(|origin| origin.part != Part::TargetInfo).map(|origin| origin.at)
@@ -88,7 +98,7 @@ impl<'a> Columns<'a> {
         self.points
             .get(point as usize)
             .and_then(|point| self.metrics.get(point.metric as usize))
-            .map_or("", |metric| metric.name)
+            .map_or("", MetricOrigin::name)
     }
 }
 
@@ -110,8 +120,9 @@ struct PointOrigin<'a> {
 #[derive(Debug, Clone, Copy)]
 struct MetricOrigin<'a> {
     source: u32,
-    name: &'a str,
-    unit: &'a str,
+    /// Known to be UTF-8, as is the unit.
+    name: &'a [u8],
+    unit: &'a [u8],
     data_kind: DataKind,
     is_monotonic: bool,
     /// Fields `metadata`.
@@ -119,7 +130,15 @@ struct MetricOrigin<'a> {
     is_delta: bool,
 }
 
-impl MetricOrigin<'_> {
+impl<'a> MetricOrigin<'a> {
+    fn name(&self) -> &'a str {
+        std::str::from_utf8(self.name).unwrap_or_default()
+    }
+
+    fn unit(&self) -> &'a str {
+        std::str::from_utf8(self.unit).unwrap_or_default()
+    }
+
     /// What decides about the suffix of the name.
     fn name_kind(&self) -> NameKind {
         match self.data_kind {
@@ -198,12 +217,12 @@ impl Part {
 #[cfg(test)]
 pub(super) fn check_shape(body: &[u8]) {
     use mytsdb_storage::LabelSource as _;
-    use mytsdb_storage::model::TenantId;
+    use mytsdb_storage::model::{SeriesKeys, TenantId};
 
     use super::OtlpOptions;
     use super::known::KnownMetadata;
 
-    let known = KnownMetadata::default();
+    let (known, keys) = (KnownMetadata::default(), SeriesKeys::from_seed(1));
     let facts = known.facts();
     for convert_histograms_to_nhcb in [false, true] {
         let options = OtlpOptions {
@@ -212,7 +231,7 @@ pub(super) fn check_shape(body: &[u8]) {
             ..OtlpOptions::default()
         };
         let environment =
-            Environment { key_seed: 1, tenant: &TenantId::anonymous(), options: &options, facts: &facts };
+            Environment { keys: &keys, tenant: &TenantId::anonymous(), options: &options, facts: &facts };
         let Ok(columns) = decode(environment, body) else { return };
         let (series_count, sample_count) = (columns.keys.len(), columns.values.len());
         assert_eq!(columns.sample_ends.len(), series_count);

@@ -31,7 +31,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 pub use compact::{CompactError, CompactScope};
 pub use delete::{DeleteError, DeleteReport};
@@ -47,7 +46,7 @@ use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
 use crate::fs::space::{DiskFull, DiskWatch};
 use crate::limits::{LimitsBook, LongLabelCounts, TenantLimits, TenantLimitsByTenant};
-use crate::model::TenantId;
+use crate::model::{SeriesKeys, TenantId};
 use crate::snapshot::Snapshot;
 use crate::wal::{Lsn, RecordBuilder, WalFailure, WalWriter};
 use plan::{TimeWindow, WritePlan};
@@ -220,7 +219,7 @@ pub struct Storage {
     options: StorageOptions,
     /// What each tenant may do; a tenant with data has its own copy.
     limits: ArcSwap<LimitsBook>,
-    key_seed: u64,
+    keys: SeriesKeys,
     /// Read by every write, written by a freeze; the number of the WAL's epoch.
     epoch: RwLock<u32>,
     wal: Arc<WalWriter>,
@@ -248,12 +247,12 @@ impl Storage {
     /// Why: different bytes for the same labels are fine, equal bytes for different labels are not.
     #[inline]
     pub fn series_key(&self, bytes: &[u8]) -> u128 {
-        xxh3_128_with_seed(bytes, self.key_seed)
+        self.keys.key(bytes)
     }
 
-    /// The seed of [`Storage::series_key`], random per process, for rooms that fold hashes themselves.
-    pub fn series_key_seed(&self) -> u64 {
-        self.key_seed
+    /// What [`Storage::series_key`] makes keys with, random per process, for rooms that fold hashes themselves.
+    pub fn series_keys(&self) -> &SeriesKeys {
+        &self.keys
     }
 
     /// Writes a batch and waits until it is durable as [`WalSync`] says. `now_ms` is the clock.

@@ -29,7 +29,7 @@ use crate::fs::lock::LockError;
 use crate::fs::space::DiskWatch;
 use crate::head::{HeadReplay, ReplayedTenant};
 use crate::limits::LimitsBook;
-use crate::model::TenantId;
+use crate::model::{SeriesKeys, TenantId};
 use crate::wal::{ReplayError, WalOptions, WalWriter, delete_segments_below, list_aside, replay};
 
 /// Why the engine does not open.
@@ -157,7 +157,7 @@ impl Storage {
         let storage = Self {
             fs,
             limits: ArcSwap::from_pointee(limits),
-            key_seed: random_seed(),
+            keys: SeriesKeys::from_seed(random_seed()),
             epoch: RwLock::new(1),
             wal: Arc::new(wal),
             tenants: RwLock::new(tenants),

@@ -11,5 +11,5 @@ pub mod file;
 pub mod otlp;
 pub mod random;
 pub mod send;
-pub mod send_otlp;
+mod send_otlp;
 pub mod wire;

@@ -120,7 +120,7 @@ fn nanoseconds(time_ms: i64) -> u64 {
     time_ms.unsigned_abs() * 1_000_000
 }
 
-fn put_attribute(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
+pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
     let mut any = Vec::with_capacity(value.len() + 3);
     put_field(&mut any, 1, value.as_bytes());
     let mut attribute = Vec::with_capacity(key.len() + any.len() + 6);
@@ -129,7 +129,7 @@ fn put_attribute(out: &mut Vec<u8>, number: u8, key: &str, value: &str) {
     put_field(out, number, &attribute);
 }
 
-fn put_fixed64(out: &mut Vec<u8>, number: u8, bits: u64) {
+pub(crate) fn put_fixed64(out: &mut Vec<u8>, number: u8, bits: u64) {
     put_varint(out, u64::from(number << 3 | 1));
     out.extend_from_slice(&bits.to_le_bytes());
 }

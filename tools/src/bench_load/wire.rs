@@ -30,13 +30,13 @@ pub fn put_series(request: &mut Vec<u8>, encoded_labels: &[u8], timestamp_ms: i6
     put_varint(request, timestamp);
 }
 
-pub(super) fn put_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+pub(crate) fn put_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;

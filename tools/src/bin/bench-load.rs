@@ -1,11 +1,14 @@
-//! `bench-load`: encodes a benchmark data set into requests of a protocol, and sends them.
+//! `bench-load`: encodes a benchmark data set into requests of a protocol, and sends them; takes requests and forgets them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use mytsdb_tools::bench_load::encode::Protocol;
 use mytsdb_tools::bench_load::{encode, send, send_otlp};
-use serde_json::json;
+use mytsdb_tools::telemetry::sender::stop::signal;
+use mytsdb_tools::telemetry::sink::Sink;
+use serde_json::{Value, json};
 
 #[derive(Debug, Parser)]
 #[command(version, about = "Load for the comparison benchmark: the same requests for every server")]
@@ -61,6 +64,12 @@ enum Action {
         #[arg(long, default_value_t = 4)]
         connections: usize,
     },
+    /// Take exports over OTLP/gRPC and HTTP and forget them, to measure senders; ends with SIGTERM or SIGINT.
+    Sink {
+        /// Where to listen; port 0 = any free one.
+        #[arg(long, default_value = "127.0.0.1:4317")]
+        address: SocketAddr,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -102,10 +111,29 @@ fn main() -> anyhow::Result<()> {
                 "reply_seconds_p99": quantile(0.99),
             })
         }
+        Action::Sink { address } => sink(address)?,
     };
-    #[expect(clippy::print_stdout, reason = "the report is the program's output")]
-    {
-        println!("{report}");
-    }
+    print(&report);
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the report is the program's output")]
+fn print(report: &Value) {
+    println!("{report}");
+}
+
+/// Swallows until a signal; returns what.
+fn sink(address: SocketAddr) -> anyhow::Result<Value> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let sink = Sink::bind(address).await?;
+        print(&json!({"address": sink.address()?.to_string()}));
+        let swallowed = sink.swallowed();
+        tokio::select! {
+            () = sink.run() => {}
+            _ = signal() => {}
+        }
+        let (request_count, body_bytes) = swallowed.counts();
+        Ok(json!({"requests": request_count, "bytes": body_bytes}))
+    })
 }

@@ -20,7 +20,6 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::{FlightData, FlightDescriptor, SchemaAsIpc};
 
-use super::metrics::Labels;
 use super::model::{Clock, Model, Run};
 use super::plan::{Group, Plan, model};
 use super::topology::Topology;
@@ -70,8 +69,10 @@ fn labels_type() -> DataType {
 ///
 /// # Errors
 /// [`ArrowError`] if the labels have more than 2 GiB.
-pub fn labels_column<'a>(rows: impl Iterator<Item = &'a Labels> + Clone) -> Result<ArrayRef, ArrowError> {
-    let names = StringArray::from_iter_values(rows.clone().flatten().map(|(name, _)| *name));
+pub fn labels_column<'a, N: AsRef<str> + 'a, V: AsRef<str> + 'a>(
+    rows: impl Iterator<Item = &'a Vec<(N, V)>> + Clone,
+) -> Result<ArrayRef, ArrowError> {
+    let names = StringArray::from_iter_values(rows.clone().flatten().map(|(name, _)| name));
     let values = StringArray::from_iter_values(rows.clone().flatten().map(|(_, value)| value));
     let entries = StructArray::try_new(entry_fields(), vec![Arc::new(names), Arc::new(values)], None)?;
     let offsets = OffsetBuffer::from_lengths(rows.map(Vec::len));
@@ -168,6 +169,12 @@ impl StreamBatches {
         self.timestamps = run.repeat(row_count).into();
     }
 
+    /// Makes the stream go on until `step_count`: after the last batch come those of the new steps.
+    pub fn prolong(&mut self, step_count: u64) {
+        self.clock.step_count = self.clock.step_count.max(step_count);
+        self.fill_timestamps();
+    }
+
     /// Returns the next batch, `None` after the last one.
     ///
     /// # Errors
@@ -203,7 +210,8 @@ fn lists<T: ArrowPrimitiveType>(flat: PrimitiveArray<T>, length: usize) -> Resul
     Ok(Arc::new(ListArray::try_new(field, offsets, Arc::new(flat), None)?))
 }
 
-/// Spreads the series of `plan` over streams and batches.
+/// Spreads the series of `plan` over streams and batches. `horizon` is the grid that models know: that of `clock`, or a
+/// longer one if the streams will be prolonged.
 ///
 /// # Errors
 /// [`ArrowError`] if the labels of a batch have more than 2 GiB.
@@ -211,13 +219,14 @@ pub fn streams(
     topology: &Topology,
     plan: &Plan,
     clock: &Clock,
+    horizon: &Clock,
     cut: Cut,
 ) -> Result<Vec<StreamBatches>, ArrowError> {
     let row_bytes = (cut.run_length as u64).min(clock.step_count) as usize * SAMPLE_BYTES + LABEL_BYTES;
     let row_count_max = (cut.batch_bytes / row_bytes).max(1);
     let mut of_stream: BTreeMap<usize, Vec<SeriesBatch>> = BTreeMap::new();
     for (index, groups) in cut_groups(&plan.groups, row_count_max).into_iter().enumerate() {
-        let batch = SeriesBatch::new(topology, clock, groups)?;
+        let batch = SeriesBatch::new(topology, horizon, groups)?;
         of_stream.entry(index % cut.stream_count.max(1)).or_default().push(batch);
     }
     Ok(of_stream.into_values().map(|batches| StreamBatches::new(clock, cut.run_length, batches)).collect())
@@ -276,5 +285,61 @@ impl MessageEncoder {
             self.generator.encode(batch, &mut self.dictionaries, &self.options, &mut self.context)?;
         let message: FlightData = encoded.into();
         Ok(message.with_app_metadata(format!("{{\"request_id\":{}}}", self.request_id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array as _;
+
+    use super::*;
+    use crate::k8s::topology::Scale;
+
+    /// All values of a stream, batch after batch.
+    fn values(stream: &mut StreamBatches) -> Vec<(i64, u64)> {
+        let mut found = Vec::new();
+        while let Some(batch) = stream.next_batch().unwrap() {
+            let list = |column: usize| {
+                batch.column(column).as_any().downcast_ref::<ListArray>().unwrap().values().clone()
+            };
+            let (times, values) = (list(1), list(2));
+            let times = times.as_any().downcast_ref::<TimestampMillisecondArray>().unwrap();
+            let values = values.as_any().downcast_ref::<Float64Array>().unwrap();
+            found.extend(
+                times.values().iter().zip(values.values()).map(|(time, value)| (*time, value.to_bits())),
+            );
+        }
+        found
+    }
+
+    #[test]
+    fn a_stream_that_is_prolonged_gives_what_a_long_one_gives() {
+        let scale = Scale {
+            namespaces: 1,
+            services: 2,
+            pods_per_service: 1,
+            containers_per_pod: 2,
+            metrics_per_container: 90,
+        };
+        let topology = Topology::new(scale, 5);
+        let plan = Plan::new(&topology, None);
+        // A day and more, so that containers restart; the grid begins at the same time.
+        let long = Clock::ending_at(600_000 * 200, 600_000, 200);
+        let mut short = long.clone();
+        short.step_count = 130;
+        let cut = Cut { stream_count: 1, run_length: 48, batch_bytes: 1 << 20 };
+        let mut whole = streams(&topology, &plan, &long, &long, cut).unwrap();
+        let mut prolonged = streams(&topology, &plan, &short, &long, cut).unwrap();
+        let mut found = values(&mut prolonged[0]);
+        for step_count in [131, 131, 135, 200] {
+            prolonged[0].prolong(step_count);
+            found.extend(values(&mut prolonged[0]));
+        }
+        let mut expected = values(&mut whole[0]);
+        // Windows are cut differently, the samples are the same ones.
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found.len(), plan.series_count() * 200);
+        assert!(found == expected, "values differ");
     }
 }

@@ -1,7 +1,8 @@
 //! A deterministic day of Kubernetes metrics: who exists, which series they have, what the values are, how they travel.
 //!
 //! Reading order: [`topology`] (clusters, nodes, pods) → [`plan`] (which 90 series each container accounts for,
-//! labels from [`metrics`]) → [`model`] (values) → [`batch`] (Arrow) → [`seed`] (sends and verifies).
+//! labels from [`metrics`]) → [`model`] (values) → [`batch`] (Arrow) → [`seed`] (sends and verifies)
+//! → [`follow`] (goes on in real time).
 //! [`expected`] computes the answers to the dashboard's queries from the model alone, as an oracle for tests.
 //!
 //! Invariants: every value is a function of (seed, topology, series, step index) and, for the few series that hold a
@@ -9,6 +10,7 @@
 
 pub mod batch;
 pub mod expected;
+pub mod follow;
 mod histogram_quantile;
 pub mod metrics;
 pub mod model;

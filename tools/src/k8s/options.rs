@@ -3,6 +3,7 @@
 //! Input: command line and environment. Output: a [`Scale`], a [`Clock`] and the client's settings, checked.
 //! An explicit flag (or its variable) beats the preset.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
@@ -106,6 +107,12 @@ pub struct SeedOptions {
     /// How to count what the server holds at the end.
     #[arg(long, env = "SEED_VERIFY_VIA", value_enum, default_value = "flight")]
     pub verify_via: VerifyVia,
+    /// Go on after that: generate the same series in real time until a signal ends it.
+    #[arg(long, env = "SEED_FOLLOW")]
+    pub follow: bool,
+    /// File that is written once the samples are in the server, counted unless --no-verify; for readiness probes.
+    #[arg(long, env = "SEED_READY_FILE", value_name = "PATH")]
+    pub ready_file: Option<PathBuf>,
     /// Do not count what the server holds.
     #[arg(long)]
     pub no_verify: bool,
@@ -213,7 +220,7 @@ fn out_of_range(flag: &'static str, given: impl ToString, allowed: &'static str)
 }
 
 /// Parses `15s`, `500ms`, `1m`, `2h` or seconds without a unit.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration; write 15s, 500ms, 1m or 2h");
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

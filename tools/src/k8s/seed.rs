@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::batch::{Cut, MessageEncoder, StreamBatches, streams};
+use super::follow::horizon;
 use super::model::Clock;
 use super::options::{OptionsError, SeedOptions};
 use super::plan::Plan;
@@ -111,6 +112,18 @@ pub async fn seed(
     dataset: &Dataset,
     progress: &Arc<Progress>,
 ) -> Result<SeedReport, SeedError> {
+    backfill(options, dataset, progress).await.map(|(report, _streams)| report)
+}
+
+/// As [`seed`]; the streams are given back where they ended, for [`super::follow`].
+///
+/// # Errors
+/// As [`seed`].
+pub async fn backfill(
+    options: &SeedOptions,
+    dataset: &Dataset,
+    progress: &Arc<Progress>,
+) -> Result<(SeedReport, Vec<StreamBatches>), SeedError> {
     let target = FlightTarget {
         endpoint: options.endpoint.clone(),
         tenant: options.tenant.clone(),
@@ -125,11 +138,15 @@ pub async fn seed(
         batch_bytes: options.batch_bytes,
     };
     let mut sending = Vec::new();
-    for batches in streams(&dataset.topology, &dataset.plan, &dataset.clock, cut)? {
+    let horizon = if options.follow { horizon(&dataset.clock) } else { dataset.clock.clone() };
+    for batches in streams(&dataset.topology, &dataset.plan, &dataset.clock, &horizon, cut)? {
         sending.push(send(connect().await?, batches, options, progress));
     }
-    let mut report = PutReport::default();
-    try_join_all(sending).await?.into_iter().for_each(|of_stream| report.add(of_stream));
+    let (mut report, mut ended) = (PutReport::default(), Vec::new());
+    for (of_stream, batches) in try_join_all(sending).await? {
+        report.add(of_stream);
+        ended.push(batches);
+    }
     let elapsed = started.elapsed();
     progress.finish();
     if report.rejected_rows > 0 || report.first_error.is_some() {
@@ -142,7 +159,7 @@ pub async fn seed(
         let queries = count_queries(&dataset.topology, &dataset.plan, &dataset.clock, run);
         verified_count = Some(verify(options, &mut verifier, &queries).await?);
     }
-    Ok(SeedReport { sample_count: dataset.sample_count(), elapsed, verified_count })
+    Ok((SeedReport { sample_count: dataset.sample_count(), elapsed, verified_count }, ended))
 }
 
 fn say_waiting(progress: &Progress, target: &FlightTarget, reason: &str) {
@@ -154,25 +171,27 @@ async fn send(
     batches: StreamBatches,
     options: &SeedOptions,
     progress: &Arc<Progress>,
-) -> Result<PutReport, SeedError> {
+) -> Result<(PutReport, StreamBatches), SeedError> {
     let (sender, receiver) = mpsc::channel(MESSAGE_QUEUE_COUNT);
     let generating = spawn_blocking(move || generate(batches, &sender));
     let limits = PutLimits { in_flight: options.in_flight, ack_timeout: options.ack_timeout };
     // If the server breaks off, the queue closes, and the thread stops at its next message.
     let report = client.put(receiver, limits, |ack| progress.add(ack.affected_rows)).await?;
-    generating.await??;
-    Ok(report)
+    Ok((report, generating.await??))
 }
 
-fn generate(mut batches: StreamBatches, sender: &mpsc::Sender<FlightData>) -> Result<(), ArrowError> {
+fn generate(
+    mut batches: StreamBatches,
+    sender: &mpsc::Sender<FlightData>,
+) -> Result<StreamBatches, ArrowError> {
     let mut encoder = MessageEncoder::default();
     if sender.blocking_send(encoder.schema_message()).is_err() {
-        return Ok(());
+        return Ok(batches);
     }
     while let Some(batch) = batches.next_batch()? {
         if sender.blocking_send(encoder.message(&batch)?).is_err() {
-            return Ok(());
+            return Ok(batches);
         }
     }
-    Ok(())
+    Ok(batches)
 }

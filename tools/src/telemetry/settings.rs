@@ -77,7 +77,7 @@ fn file_arguments<T: CommandFactory>(
         text => serde_saphyr::from_str(text).map_err(|error| failed(error.to_string()))?,
     };
     let mut found = Vec::new();
-    flatten(path, String::new(), &document, &mut found)?;
+    flatten(path, keys, String::new(), &document, &mut found)?;
     let command = T::command();
     let mut arguments = Vec::new();
     for (key, value) in found {
@@ -94,19 +94,26 @@ fn file_arguments<T: CommandFactory>(
     Ok(arguments)
 }
 
-/// Collects dotted keys and the text of their values; what is `null` is not set.
+/// Collects dotted keys and the text of their values; what is `null` is not set. A map that is a key itself, such as
+/// headers, becomes a list of NAME=VALUE.
 fn flatten(
     path: &Path,
+    keys: &[&str],
     key: String,
     value: &Value,
     found: &mut Vec<(String, String)>,
 ) -> Result<(), SettingsError> {
     let nested = || SettingsError::Nested { path: path.to_owned(), key: key.clone() };
     match value {
+        Value::Object(map) if keys.contains(&key.as_str()) => {
+            let pairs: Option<Vec<String>> =
+                map.iter().map(|(name, value)| Some(format!("{name}={}", text_of(value)?))).collect();
+            found.push((key.clone(), pairs.ok_or_else(nested)?.join(",")));
+        }
         Value::Object(map) => {
             for (name, value) in map {
                 let dotted = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
-                flatten(path, dotted, value, found)?;
+                flatten(path, keys, dotted, value, found)?;
             }
         }
         Value::Array(list) => {
@@ -175,6 +182,8 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
         let yaml = "a: {someCount: 7}\nnames: [x, w]\n";
+        let pairs = parse_with("names: {x: w, z: 7}", &[]).unwrap().names;
+        assert_eq!(pairs, ["x=w", "z=7"], "a map of a key");
         let sample = parse_with(yaml, &[]).unwrap();
         assert!(sample.config.is_some());
         assert_eq!((sample.a_some_count, sample.names), (7, vec!["x".to_owned(), "w".to_owned()]));

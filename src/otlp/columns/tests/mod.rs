@@ -70,8 +70,8 @@ impl Fixture {
 
     fn decode<'a>(&self, body: &'a [u8]) -> Columns<'a> {
         let facts = self.known.facts();
-        let (key_seed, tenant) = (self.storage.series_key_seed(), &TenantId::anonymous());
-        decode(Environment { key_seed, tenant, options: &self.options, facts: &facts }, body).unwrap()
+        let (keys, tenant) = (self.storage.series_keys(), &TenantId::anonymous());
+        decode(Environment { keys, tenant, options: &self.options, facts: &facts }, body).unwrap()
     }
 
     fn write(&self, request: &ExportMetricsServiceRequest) -> Reply {
