@@ -105,7 +105,7 @@ make_prebuilt_builder() {
   cat >"$work/cargo" <<'CARGO'
 #!/bin/sh
 set -eu
-[ "$*" = "build --release --locked --workspace --bins" ]
+[ "$*" = "build --release --locked --workspace --lib --bins" ]
 [ -s Cargo.lock ] && [ -e src/lib.rs ] && [ -e src/main.rs ] && [ -e storage/src/lib.rs ] && [ -e promql/src/lib.rs ] && [ -e tools/src/lib.rs ]
 mkdir -p target/release/deps
 : >target/release/mytsdb.d
@@ -158,10 +158,11 @@ for wanted in '"User": "10001:10001"' '"org.opencontainers.image.title": "MyTSDB
   grep -qF "$wanted" <<<"$inspected" || fail "the image's configuration lacks $wanted"
 done
 
-# A program of the image as a container would run it: own mounts, read-only root, /data in memory, no other user than 10001.
-in_image() {
+# Becomes a program of the image as a container would run it: own mounts, read-only root, /data in memory, no other user than
+# 10001. It keeps the process id of whoever calls it, so that it can be ended by that.
+become_in_image() {
   # shellcheck disable=SC2016
-  unshare --mount --propagation private sh -euc '
+  exec unshare --mount --propagation private sh -euc '
     root=$1 box=$2
     shift 2
     mount --bind "$root" "$box"
@@ -171,6 +172,10 @@ in_image() {
     mount -o remount,ro,bind "$box"
     exec chroot --userspec=10001:10001 "$box" env -i PATH=/usr/local/bin:/usr/bin:/bin MYTSDB_DATA_DIR=/data "$@"
   ' sh "$root" "$box" "$@"
+}
+
+in_image() {
+  (become_in_image "$@")
 }
 
 # shellcheck disable=SC2016
@@ -186,7 +191,7 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 port=$(free_port)
-in_image mytsdb --http-host=127.0.0.1 --http-port="$port" --arrow-port=0 --address=127.0.0.1:0 --otlp-http-address=127.0.0.1:0 \
+become_in_image mytsdb --http-host=127.0.0.1 --http-port="$port" --arrow-port=0 --address=127.0.0.1:0 --otlp-http-address=127.0.0.1:0 \
   >"$work/server.log" 2>&1 &
 server_pid=$!
 deadline=$((SECONDS + 60))
