@@ -25,6 +25,8 @@ class Query:
     promql: str
     legend: str = ""
     instant: bool = False
+    exemplars: bool = False
+    """Single observations are shown as well; each leads to its trace."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Variable:
     label: str
     selector: str
     title: str = ""
+    is_exact: bool = False
+    """"All" stands for the values of the list, not for anything: where other series have the metric's name as well."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ class Dashboard:
     """Name and start of time ranges, all of them until now."""
 
 
-def query(promql: str, legend: str = "") -> Query:
-    return Query(" ".join(promql.split()), legend)
+def query(promql: str, legend: str = "", exemplars: bool = False) -> Query:
+    return Query(" ".join(promql.split()), legend, exemplars=exemplars)
 
 
 def at_end(promql: str, legend: str = "") -> Query:
@@ -172,8 +176,8 @@ def datasource_variable(dashboard: Dashboard) -> dict:
 def variable_json(variable: Variable) -> dict:
     definition = f"label_values({variable.selector}, {variable.label})"
     return {
-        # Matches series without the label as well: not every metric has every label.
-        "allValue": ".*",
+        # Anything matches series without the label as well: not every metric has every label.
+        "allValue": None if variable.is_exact else ".*",
         "current": {"text": ["All"], "value": ["$__all"]},
         "datasource": DATASOURCE,
         "definition": definition,
@@ -240,6 +244,7 @@ def target_json(panel: Panel, one: Query, reference: str) -> dict:
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
+        "exemplar": one.exemplars,
         "expr": one.promql,
         "format": formats.get(panel.kind, "time_series"),
         "instant": one.instant,

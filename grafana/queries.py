@@ -85,7 +85,7 @@ def choose_all(dashboard: dict, label_values: LabelValues) -> tuple[dict[str, st
     for variable in query_variables(dashboard):
         selector, label = label_values_of(variable)
         offered[variable["name"]] = label_values(label, fill_variables(selector, chosen))
-        chosen[variable["name"]] = variable["allValue"]
+        chosen[variable["name"]] = variable["allValue"] or quoted(offered[variable["name"]] or [""])
     return chosen, offered
 
 
@@ -104,7 +104,7 @@ def choose_first(dashboard: dict, label_values: LabelValues) -> dict[str, str]:
 def quoted(values: list[str]) -> str:
     """Values of a variable that allows several, as a regular expression within PromQL's quotes."""
     escaped = [
-        re.sub(r"[$^*{}\[\]'+?.()|]", lambda found: "\\\\" + found.group(), value.replace("\\", "\\" * 4))
+        re.sub(r"[$^*{}\[\]+?.()|]", lambda found: "\\\\" + found.group(), value.replace("\\", "\\" * 4))
         for value in values
     ]
     return escaped[0] if len(escaped) == 1 else "(" + "|".join(escaped) + ")"

@@ -277,6 +277,7 @@ PROCESS = Row(
             "Cores that the server uses.",
             (query(f"sum by (instance) ({rate('process_cpu_seconds_total')})", "{{instance}}"),),
             "cores",
+            width=6,
         ),
         gauges(
             "Memory of the process",
@@ -284,15 +285,23 @@ PROCESS = Row(
             "bytes",
             ("process_resident_memory_bytes", "resident"),
             ("mytsdb_storage_head_bytes", "samples of the head"),
+            width=6,
         ),
-        gauges("Open files", "Files, connections and mappings that the process has open.", "short", ("process_open_fds", "open")),
+        gauges(
+            "Open files",
+            "Files, connections and mappings that the process has open.",
+            "short",
+            ("process_open_fds", "open"),
+            width=6,
+        ),
         Panel(
             "Versions",
-            "Which version each instance runs.",
+            "How many instances run which version.",
             (query(f"count by (version) (mytsdb_build_info{{{TARGET}}})", "{{version}}"),),
             "short",
-            kind="stat",
-            height=4,
+            width=6,
+            decimals=0,
+            minimum=0,
         ),
     ),
 )
@@ -302,7 +311,8 @@ DASHBOARD = Dashboard(
     title="MyTSDB",
     description="The server itself: ingest, rejections, queries, head, WAL, blocks, compaction, process.",
     variables=(
-        Variable("job", "job", "mytsdb_build_info"),
+        # Programs of all kinds have process_cpu_seconds_total.
+        Variable("job", "job", "mytsdb_build_info", is_exact=True),
         Variable("instance", "instance", 'mytsdb_build_info{job=~"$job"}'),
     ),
     rows=(OVERVIEW, INGEST, QUERIES, STORAGE, PROCESS),

@@ -150,8 +150,8 @@ LATENCY = Row(
         ),
         Panel(
             "Latency p95 by route",
-            "95 of 100 requests of a route are answered within this time.",
-            (query(latency("0.95", "job, http_route"), "{{job}} {{http_route}}"),),
+            "95 of 100 requests of a route are answered within this time. Dots are single requests, which lead to their traces.",
+            (query(latency("0.95", "job, http_route"), "{{job}} {{http_route}}", exemplars=True),),
             "s",
         ),
         Panel(
@@ -226,12 +226,13 @@ EVENTS = Row(
         ),
         Panel(
             "Span durations p95",
-            "95 of 100 spans of a name take no longer.",
+            "95 of 100 spans of a name take no longer. Dots are single spans, which lead to their traces.",
             (
                 query(
                     "histogram_quantile(0.95, sum by (le, service_name, span_name) "
                     f"(rate({SPANS}_bucket{{{TARGET}}}[$__rate_interval])))",
                     "{{service_name}} {{span_name}}",
+                    exemplars=True,
                 ),
             ),
             "ms",
@@ -284,7 +285,7 @@ DASHBOARD = Dashboard(
     title="Sample app",
     description="Sender and receiver of one tenant: requests, latencies, traces and logs. Choose the tenant by its data source.",
     variables=(
-        Variable("job", "job", "http_requests_total", "Service"),
+        Variable("job", "job", "http_requests_total", "Service", is_exact=True),
         Variable("instance", "instance", 'http_requests_total{job=~"$job"}'),
         Variable("route", "http_route", f"http_requests_total{{{TARGET}}}"),
     ),

@@ -1,4 +1,4 @@
-"""Fills a server with what the dashboards show: a seeded cluster, the sample app of a tenant, GPUs, the server's own metrics.
+"""Fills a server with what the dashboards show: a seeded cluster, GPUs, a load test, the sample app, its own metrics.
 
 Input: a running server, and how much of everything. Output: series of now, and a Prometheus that goes on scraping the server
 and writing back to it. Used by the tests of the dashboards and by scripts/render-dashboards.py.
@@ -6,28 +6,38 @@ Not here: what is asked and checked.
 """
 
 import json
-import math
+import os
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import wire
-from harness import GENERATOR_BIN, PROMETHEUS_BIN, Process, Server, wait_for
+from harness import GENERATOR_BIN, MYTSDB_BIN, PROMETHEUS_BIN, Process, Server, wait_for
 
 PROMETHEUS_CONFIG = """
 global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}
 scrape_configs:
   - job_name: mytsdb
     static_configs: [{{targets: ["{server}"]}}]
+  - job_name: telemetry-sender
+    static_configs: [{{targets: ["127.0.0.1:{sender_port}"]}}]
 remote_write:
   - url: http://{server}/api/v1/write
     queue_config: {{batch_send_deadline: 200ms}}
 """
 # Remote write refuses them one by one: much too far ahead of the clock, a year too old for 15 days of retention.
 AHEAD_MS, OLD_MS = 7 * 86_400_000, -400 * 86_400_000
+# Load goes to a tenant of its own, so that it does not stand beside what the dashboards show.
+LOAD_TENANT = "load"
+
+
+def tool(name: str) -> Path:
+    """A program of the same build as the server; `TOOLS_BIN` says another folder."""
+    return Path(os.environ.get("TOOLS_BIN", MYTSDB_BIN.parent)) / name
 
 
 def free_port() -> int:
@@ -37,14 +47,16 @@ def free_port() -> int:
 
 
 class Prometheus:
-    """Debian's, which scrapes the server and writes what it finds back to it."""
+    """Debian's, which scrapes the server and a load generator and writes what it finds to the server."""
 
     def __init__(self, server: Server, interval: str):
         assert PROMETHEUS_BIN.exists(), f"{PROMETHEUS_BIN} is missing: scripts/install-test-deps.sh test"
         folder = server.folder / "own-metrics"
         folder.mkdir()
         config = folder / "prometheus.yml"
-        config.write_text(PROMETHEUS_CONFIG.format(server=server.http, interval=interval))
+        self.sender_port = free_port()
+        settings = {"server": server.http, "interval": interval, "sender_port": self.sender_port}
+        config.write_text(PROMETHEUS_CONFIG.format(**settings))
         self.address = f"127.0.0.1:{free_port()}"
         flags = [f"--config.file={config}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={self.address}"]
         self.process = Process([PROMETHEUS_BIN, *flags], folder / "log")
@@ -85,63 +97,33 @@ def seed_cluster(server: Server, *flags: str) -> str:
     return ended.stdout.strip().splitlines()[-1]
 
 
-def seed_gpus(server: Server, host_count: int, minutes: int) -> None:
-    """Hosts of eight GPUs as dcgm-exporter describes them, for the last `minutes`."""
-    now_ms = int(time.time() * 1000)
-    times = range(now_ms - minutes * 60_000, now_ms + 1, 15_000)
-    for host in range(host_count):
-        written = []
-        for gpu in range(8):
-            labels = {
-                "job": "dgx_dcgm_exporter", "instance": f"dgx-{host:03}:9400", "Hostname": f"dgx-{host:03}", "gpu": str(gpu),
-                "device": f"nvidia{gpu}", "UUID": f"GPU-{host:04}-{gpu}", "modelName": "NVIDIA H100 80GB HBM3",
-            }  # fmt: skip
-            columns: dict[str, list] = {}
-            for index, at in enumerate(times):
-                load = 0 if gpu == 7 else 50 + 45 * math.sin(index / 30 + host + gpu / 3)
-                used = 2000 + load * 700
-                values = {
-                    "GPU_UTIL": round(load), "MEM_COPY_UTIL": round(load / 2), "ENC_UTIL": 0, "DEC_UTIL": 0,
-                    "FB_USED": round(used), "FB_FREE": round(81_000 - used), "GPU_TEMP": round(30 + load / 2.2),
-                    "POWER_USAGE": round(70 + load * 6, 1), "SM_CLOCK": 1980 if load else 345, "MEM_CLOCK": 2619,
-                }  # fmt: skip
-                for field, value in values.items():
-                    columns.setdefault(f"DCGM_FI_DEV_{field}", []).append((at, float(value)))
-            written += [wire.series({"__name__": name} | labels, samples) for name, samples in columns.items()]
-        status, text = server.write(wire.request(*written))
-        assert status == 204, text
+def record_gpus(server: Server, count: int) -> Path:
+    """A made-up recording of so many GPUs; a row for each of their metrics."""
+    path = server.folder / "gpus.csv"
+    with open(path, "wb") as out:
+        subprocess.run([tool("gpu-csv-replay"), "sample", "--gpus", str(count)], stdout=out, check=True, timeout=60)
+    return path
 
 
-def seed_load(server: Server, minutes: int) -> None:
-    """Two senders as their own metrics describe them, for the last `minutes`."""
-    now_ms = int(time.time() * 1000)
-    times = list(range(now_ms - minutes * 60_000, now_ms + 1, 15_000))
-    written = []
-    for sender in range(2):
-        target = {"job": "telemetry-sender", "instance": f"sender-{sender}:9464"}
+def replay_gpus(server: Server, recording: Path, *flags: str) -> Process:
+    """Plays it over OTLP."""
+    endpoint = "http://" + server.addresses["otlp_grpc"]
+    arguments = [tool("gpu-csv-replay"), "--csv", recording, "--endpoint", endpoint, "--protocol", "otlp", *flags]
+    return Process(arguments, server.folder / "gpu-csv-replay.log")
 
-        def put(name: str, values: list[float], **labels: str) -> None:
-            every = {"__name__": f"telemetry_sender_{name}"} | target | labels
-            written.append(wire.series(every, list(zip(times, values, strict=True))))
 
-        def counted(per_second: float) -> list[float]:
-            return [per_second * 15 * index for index in range(len(times))]
-
-        for signal, rate in (("metrics", 40_000), ("traces", 6_000), ("logs", 4_000)):
-            for outcome, share in (("sent", 1), ("accepted", 0.9999), ("rejected", 0.0001), ("failed", 0), ("retried", 0.001)):
-                put("events_total", counted(rate * share), signal=signal, outcome=outcome)
-            put("attempts_total", counted(rate / 500), signal=signal, code="OK")
-        put("events_in_flight", [1500.0] * len(times))
-        put("accepted_bytes_total", counted(4e6))
-        put("wire_bytes_total", counted(6e5), direction="sent")
-        put("wire_bytes_total", counted(2e4), direction="received")
-        put("rate_limit", [50_000.0] * len(times))
-        for quantile, seconds in (("0.5", 0.004), ("0.9", 0.009), ("0.99", 0.021), ("0.999", 0.06)):
-            put("request_duration_seconds", [seconds] * len(times), quantile=quantile)
-        put("request_duration_seconds_sum", counted(0.5))
-        put("request_duration_seconds_count", counted(100))
-    status, text = server.write(wire.request(*written))
-    assert status == 204, text
+def start_load(server: Server, metrics_port: int, rate: int) -> Process:
+    """Sends metrics, traces and logs of a tenant of its own, `rate` events a second, until it is stopped."""
+    templates = server.folder / "templates"
+    size = ["--metrics-targets", "20", "--metrics-names", "20", "--metrics-series-per-name", "5"]
+    size += ["--traces-count", "200", "--logs-count", "2000"]
+    generator = [tool("telemetry-generator"), "--output", templates, *size]
+    ended = subprocess.run(generator, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    arguments = [tool("telemetry-sender"), "--templates", templates, "--endpoint", server.addresses["otlp_grpc"]]
+    arguments += ["--insecure", "--tenant", LOAD_TENANT, "--rate", rate, "--concurrency", "4"]
+    arguments += ["--metrics-address", f"127.0.0.1:{metrics_port}"]
+    return Process(arguments, server.folder / "telemetry-sender.log")
 
 
 def make_mistakes(server: Server) -> None:
@@ -157,7 +139,11 @@ def make_mistakes(server: Server) -> None:
 
 def flush(server: Server) -> None:
     """Brings the heads to blocks, which a server does by itself when they are full."""
-    status, text = server.request("POST", "/api/v1/admin/tsdb/flush")
+    admin(server, "flush")
+
+
+def admin(server: Server, what: str) -> None:
+    status, text = server.request("POST", f"/api/v1/admin/tsdb/{what}")
     assert status == 204, text
 
 
@@ -187,9 +173,11 @@ def wait_for_export(server: Server, tenant: str, request_count: int) -> None:
 
 
 def wait_for_own_metrics(server: Server, scrape_count: int) -> None:
-    """Until Prometheus has written back so many scrapes that know of the mistakes and of blocks."""
+    """Until Prometheus has written so many scrapes that know of the mistakes, of blocks and of the load."""
+    accepted = 'min by (signal) (telemetry_sender_events_total{outcome="accepted"})'
     promql = (
         f"count_over_time(mytsdb_rejected_points_total[10m]) >= {scrape_count} "
-        f"and on () mytsdb_storage_block_samples > 0"
+        f"and on () mytsdb_storage_block_samples > 0 "
+        f"and on () count_over_time(({accepted} > 0)[10m:1s]) >= {scrape_count}"
     )
     wait_for(f"{scrape_count} scrapes of the server's own metrics", lambda: server.instant(promql))

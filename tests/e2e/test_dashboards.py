@@ -1,6 +1,6 @@
 """Every query of every dashboard gives data; the dashboards obey the rules; the JSON is what its program makes.
 
-The server holds a small seed, the sample app of tenant1, GPUs, and its own metrics. Each query is asked as Grafana asks it,
+The server holds a small seed, the sample app of tenant1, replayed GPUs, a load test, and its own metrics. Each query is asked as Grafana asks it,
 with all values of the variables and with the first of each, and parsed by Debian's Prometheus as well.
 """
 
@@ -12,7 +12,7 @@ import time
 import unittest
 import urllib.parse
 
-from harness import ROOT, ServerCase
+from harness import ROOT, ServerCase, wait_for
 
 sys.path.insert(0, str(ROOT / "grafana"))
 
@@ -63,6 +63,25 @@ class DashboardFiles(unittest.TestCase):
             self.assertIn(right, text)
             self.assertNotEqual(dashboard_lint.complaints(json.loads(text.replace(right, wrong))), [], wrong)
 
+    def test_values_are_put_into_queries_as_grafana_does(self) -> None:
+        # What `interpolateQueryExpr` of @grafana/prometheus 13.2.3 gives.
+        self.assertEqual(queries.quoted(["a.b"]), r"a\\.b")
+        self.assertEqual(queries.quoted(["a\\b", "c|d"]), r"(a\\\\b|c\\|d)")
+        self.assertEqual(queries.quoted(["x'y-/z"]), "x'y-/z")
+        over = queries.Range(0, 86_400)
+        filled = queries.fill_times("$__rate_interval $__interval $__range ${__range_s}", over, 120)
+        self.assertEqual(filled, "135s 120s 86400s 86400")
+        self.assertEqual(queries.fill_variables("$a ${a} $ab $__range", {"a": "1", "ab": "2"}), "1 1 2 $__range")
+        graph = {"gridPos": {"w": 12}}
+        steps = [queries.interval_s(queries.Range(0, length_s), graph) for length_s in (300, 86_400, 7 * 86_400)]
+        self.assertEqual(steps, [15, 120, 900])
+
+    def test_their_data_sources_are_provisioned(self) -> None:
+        provisioned = (ROOT / "grafana/provisioning/datasources/mytsdb.yaml").read_text()
+        for uid, dashboard in queries.load().items():
+            chosen = dashboard["templating"]["list"][0]["current"]
+            self.assertIn(f"- name: {chosen['text']}\n    uid: {chosen['value']}\n", provisioned, uid)
+
     def test_each_fits_into_a_config_map(self) -> None:
         sizes = {path.name: path.stat().st_size for path in queries.FOLDER.glob("*.json")}
         self.assertEqual([name for name, size in sizes.items() if size > 500_000], [])
@@ -75,17 +94,20 @@ class DashboardQueries(ServerCase):
         server = cls.server
         cls.prometheus = showcase.Prometheus(server, "500ms")
         app = SampleApp(server.folder, "tenant1", server.addresses["otlp_grpc"], ERROR_RATE="0.5", PROCESSING_TIME_MS="1")
+        load = showcase.start_load(server, cls.prometheus.sender_port, rate=2000)
         showcase.make_mistakes(server)
         # Twice, with an export between: one sample has no rate.
         showcase.use_sample_app(app.sender.url, 60)
         showcase.wait_for_export(server, "tenant1", 60)
         showcase.seed_cluster(server, *SEED)
         showcase.flush(server)
-        showcase.seed_gpus(server, host_count=2, minutes=5)
-        showcase.seed_load(server, minutes=5)
+        gpus = showcase.replay_gpus(server, showcase.record_gpus(server, 16), "--loops", "2", "--rate", "0")
         showcase.use_sample_app(app.sender.url, 60)
         assert app.stop() == [0, 0]
         showcase.wait_for_own_metrics(server, scrape_count=3)
+        assert load.stop() == 0, load.log.read_text()[-2000:]
+        wait_for("the GPUs to be played", lambda: gpus.child.poll() is not None)
+        assert gpus.stop() == 0, gpus.log.read_text()[-2000:]
         cls.now_s = time.time()
 
     @classmethod
@@ -152,3 +174,16 @@ class DashboardQueries(ServerCase):
         print(f"       {count} queries asked, {len(wrong)} are wrong", flush=True)
         self.assertEqual(wrong, [], "\n".join(wrong))
         self.assertGreater(count, 300)
+
+    def test_graphs_with_exemplars_have_some_that_lead_to_traces(self) -> None:
+        dashboard, over = queries.load()["sample-app"], queries.Range(self.now_s - 5 * MINUTE, self.now_s + 1)
+        _, values = self.chosen(dashboard, over)[0]
+        asked = [one for one in queries.asked(dashboard, values, over) if one.target["exemplar"]]
+        self.assertEqual(len(asked), 2)
+        for one in asked:
+            form = {"query": one.promql, "start": over.start_s, "end": over.end_s}
+            status, answer = self.ask("tenant1", "query_exemplars", form)
+            self.assertEqual(status, 200, answer)
+            found = [exemplar for series in answer["data"] for exemplar in series["exemplars"]]
+            self.assertTrue(found, one.promql)
+            self.assertTrue(all(len(exemplar["labels"]["trace_id"]) == 32 for exemplar in found), one.promql)

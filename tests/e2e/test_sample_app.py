@@ -5,13 +5,57 @@ SAMPLE_APP_SECONDS says how long Locust runs (default: 4).
 
 import json
 import os
+import sys
+import unittest
 import urllib.parse
 
 from harness import ROOT, ServerCase
 from sample_app import FOLDER, SampleApp
 
+sys.path.insert(0, str(FOLDER))
+
+from demo_app import receiver, sender  # noqa: E402 (needs the path above)
+from demo_app.settings import Settings, SettingsError  # noqa: E402
+
 SECONDS = int(os.environ.get("SAMPLE_APP_SECONDS", "4"))
 TENANTS = {"tenant1": {}, "tenant2": {"ERROR_RATE": "0.5"}}
+
+
+class SampleAppAlone(unittest.TestCase):
+    def settings(self, **variables: str) -> Settings:
+        return Settings.read("sender-service", variables)
+
+    def test_the_endpoint_is_the_one_given_or_the_collector_on_the_node(self) -> None:
+        self.assertEqual(self.settings().otlp_endpoint, "http://localhost:4317")
+        self.assertEqual(self.settings(NODE_IP="10.0.0.7").otlp_endpoint, "http://10.0.0.7:4317")
+        self.assertEqual(self.settings(NODE_IP="fd00::7", OTLP_PORT="4417").otlp_endpoint, "http://[fd00::7]:4417")
+        given = self.settings(NODE_IP="10.0.0.7", OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4317")
+        self.assertEqual(given.otlp_endpoint, "http://collector:4317")
+
+    def test_values_that_make_no_sense_are_named(self) -> None:
+        for name, value in [("ERROR_RATE", "1.5"), ("ERROR_RATE", "often"), ("LATENCY_MS", "-1"), ("PROCESSING_TIME_MS", "nan")]:
+            with self.assertRaises(SettingsError) as caught:
+                self.settings(**{name: value})
+            self.assertIn(name, str(caught.exception))
+            self.assertIn(value, str(caught.exception))
+
+    def test_every_way_to_fail_has_its_status(self) -> None:
+        # Nothing listens on port 1.
+        client = sender.create(self.settings(TENANT_ID="t", RECEIVER_SERVICE_URL="http://127.0.0.1:1")).test_client()
+        self.assertEqual(client.get("/health").get_json(), {"status": "healthy", "service": "sender-service", "tenant": "t"})
+        self.assertEqual(client.get("/metrics").get_json()["tenant"], "t")
+        self.assertEqual(client.post("/send", data="no JSON").status_code, 400)
+        self.assertEqual(client.post("/send", json=[1]).status_code, 400)
+        self.assertEqual(client.get("/send").status_code, 405)
+        self.assertEqual(client.get("/nowhere").status_code, 404)
+        self.assertEqual(client.post("/send", json={"message": "x" * 70_000}).status_code, 413)
+        self.assertEqual(client.post("/send", json={"request_id": "a"}).status_code, 502)
+        client = sender.create(self.settings(ERROR_RATE="1")).test_client()
+        answer = client.post("/send", json={"request_id": "a"})
+        self.assertEqual((answer.status_code, answer.get_json()), (500, {"error": "failed on purpose", "request_id": "a"}))
+        client = receiver.create(self.settings(PROCESSING_TIME_MS="0")).test_client()
+        self.assertEqual(client.post("/process", json={"request_id": "a"}).get_json()["status"], "processed")
+        self.assertEqual(client.post("/process", json="a").status_code, 400)
 
 
 class SampleAppOfTwoTenants(ServerCase):

@@ -49,7 +49,9 @@ class Receiver:
                 labels["http.response.status_code"] = answer.status
             except urllib3.exceptions.HTTPError as error:
                 labels["error.type"] = type(error).__name__
-                is_late = isinstance(error, urllib3.exceptions.TimeoutError)
+                # A connection that is refused counts as a time-out in urllib3.
+                is_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+                is_late = isinstance(error, urllib3.exceptions.TimeoutError) and not is_refused
                 raise ReceiverError(504 if is_late else 502, f"receiver: {error}") from error
             finally:
                 span.set_attributes(labels)

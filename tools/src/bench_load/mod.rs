@@ -11,5 +11,5 @@ pub mod file;
 pub mod otlp;
 pub mod random;
 pub mod send;
-mod send_otlp;
+pub mod send_otlp;
 pub mod wire;
