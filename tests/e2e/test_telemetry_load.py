@@ -167,7 +167,7 @@ class KilledServer(Folder):
         self.addCleanup(server.close)
         report_file, log = self.folder / "killed.json", self.folder / "killed.log"
         flags = ["--endpoint", server.addresses["otlp_grpc"], "--insecure", "--instance", "e2e-killed", "--concurrency", 4]
-        flags += ["--duration", "6s", "--rate", 20_000, "--batch-metrics", 500, "--signal", "metrics"]
+        flags += ["--multiplier", 120_000 // SERIES, "--rate", 20_000, "--batch-metrics", 500, "--signal", "metrics"]
         flags += ["--verify", f"http://{server.http}", "--report", report_file, "--report-interval", "50ms"]
         sender = Process([SENDER, "--templates", self.templates, *flags], log)
         for at_least in (10_000, 40_000):
@@ -179,7 +179,7 @@ class KilledServer(Folder):
         self.assertEqual(report["events"]["failed"], 0, report)
         self.assertEqual(report["verify"]["points_found"], report["verify"]["points_acknowledged"])
         self.assertEqual(report["events"]["accepted"], report["events"]["sent"])
-        self.assertAlmostEqual(report["events"]["sent"], 120_000, delta=120_000 * 0.02)
+        self.assertEqual(report["events"]["sent"], 120_000)
 
 
 class ToNobody(Folder):
@@ -188,10 +188,12 @@ class ToNobody(Folder):
         sink = Process([BENCH_LOAD, "sink", "--address", "127.0.0.1:0"], log)
         self.addCleanup(sink.stop)
         address = json.loads(wait_for("the sink's address", lambda: sink.check_alive() or log.read_text()))["address"]
-        for rate in (10_000, 50_000):
+        # Rates that a busy machine can hold, too; the limiter's exactness is a matter of its own tests, with their own clock.
+        for rate in (2_000, 10_000):
             flags = ["--endpoint", address, "--insecure", "--duration", "2s", "--rate", rate, "--batch-metrics", 100]
-            report = self.send(*flags, "--signal", "metrics", "--concurrency", 12, "--slo", f"rate>={rate * 0.9}")
-            self.assertAlmostEqual(report["events"]["sent"], rate * 2, delta=rate * 2 * 0.02, msg=str(report))
+            report = self.send(*flags, "--signal", "metrics", "--concurrency", 12, "--slo", f"rate>={rate * 0.5}")
+            self.assertLessEqual(report["events"]["sent"], rate * 2 * 1.02, str(report))
+            self.assertGreater(report["events"]["sent"], rate, str(report))
 
 
 class ToAnyEndpoint(Folder):
