@@ -48,7 +48,7 @@ class SampleApp:
     def start_locust(self, seconds: int, users: int = 8) -> None:
         self.statistics = self.folder / f"{self.tenant}-locust"
         arguments = [sys.executable, "-m", "locust", "--locustfile", FOLDER / "loadgen/locustfile.py", "--headless"]
-        arguments += ["--users", users, "--spawn-rate", users, "--run-time", f"{seconds}s", "--stop-timeout", 10]
+        arguments += ["--users", users, "--spawn-rate", users, "--run-time", f"{seconds}s", "--stop-timeout", 60]
         # Requests that fail on purpose are no reason to end with an error.
         arguments += ["--host", self.sender.url, "--json-file", self.statistics, "--exit-code-on-error", 0]
         waits = {"WAIT_MIN_S": "0.02", "WAIT_MAX_S": "0.2"}
