@@ -61,7 +61,6 @@ pub enum TransportError {
 
 /// A worker's way to the endpoint.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each worker, and it never moves")]
 pub enum Transport {
     /// OTLP/gRPC.
     Grpc(GrpcTransport),
