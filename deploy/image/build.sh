@@ -5,4 +5,5 @@ set -eu
 if [ "$(uname -m)" = aarch64 ]; then
   export JEMALLOC_SYS_WITH_LG_PAGE=16
 fi
-exec cargo build --release --locked --workspace --bins
+# With the libraries, so that the dependencies of those without a program are there from the first time on.
+exec cargo build --release --locked --workspace --lib --bins

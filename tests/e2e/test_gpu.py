@@ -114,6 +114,7 @@ class Gpu(unittest.TestCase):
             self.assertEqual((status, answer["success"], answer["count"]), (200, True, GPUS))
             self.assertEqual({gpu["status"] for gpu in answer["data"]}, {"active"})
             self.assertEqual(len({gpu["hostname"] for gpu in answer["data"]}), 31)
+        self.assertEqual(gateway(self.server, "/api/v1/gpus", "nobody")[1]["count"], 0)
         status, answer = gateway(self.server, "/api/v1/gpus", "otlp", hostname="dgx-h100-031")
         self.assertEqual((status, answer["count"]), (200, 7))
         status, body = self.server.request("GET", "/api/v1/metadata", headers={"X-Scope-OrgID": "otlp"})

@@ -50,7 +50,7 @@ fn settings(flags: &[&str]) -> anyhow::Result<GeneratorOptions> {
 #[expect(clippy::print_stdout, reason = "the figures are the program's output")]
 fn measure(name: &str, template: Template, wire: Wire) -> anyhow::Result<()> {
     let options = ReplayOptions { wire, ..ReplayOptions::new("pod", STARTED_NS) };
-    let mut replay = Replay::new(vec![template], &options)?;
+    let mut replay = Replay::new(&[template], &options)?;
     let mut now_ns = STARTED_NS;
     let (mut events, mut bytes) = (0, 0);
     let started = Instant::now();

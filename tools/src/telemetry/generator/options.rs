@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
 
+use crate::k8s::options::parse_duration;
 use crate::telemetry::model::mixture::SCALE_MAX;
 use crate::telemetry::template::ModelSettings;
 
@@ -506,22 +507,6 @@ impl MetricsOptions {
             self.summary,
         ]
     }
-}
-
-/// Parses `15s`, `500ms`, `1m`, `2h`, `0`, or seconds without a unit.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; write 15s, 500ms, 1m or 2h");
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let unit_ms = match unit {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -76,27 +76,27 @@ struct Exemplar {
 impl MetricsReplay {
     /// Builds the batches of `items`; `translator` gets them too.
     pub(super) fn new(
-        template: Template,
+        template: &Template,
         items: &[usize],
         options: &ReplayOptions,
         has_links: bool,
         mut translator: Option<&mut Translator>,
     ) -> Self {
-        let models = Models::new(&template, options.started_ns);
+        let models = Models::new(template, options.started_ns);
         let batch_count = items.len().div_ceil(options.batch.metrics);
         let batches = items
             .chunks(options.batch.metrics)
             .enumerate()
             .map(|(index, items)| {
-                let assembled = assemble(&template, items, &options.instance, has_links);
+                let assembled = assemble(template, items, &options.instance, has_links);
                 if let Some(translator) = &mut translator {
-                    translator.add(&template, &assembled, &options.instance);
+                    translator.add(template, &assembled, &options.instance);
                 }
-                let active_ns = options.started_ns.saturating_add(ramp_ns(&template, index, batch_count));
-                Batch::new(&template, assembled, has_links, active_ns)
+                let active_ns = options.started_ns.saturating_add(ramp_ns(template, index, batch_count));
+                Batch::new(template, assembled, has_links, active_ns)
             })
             .collect();
-        Self { batches, metrics: template.metrics, models }
+        Self { batches, metrics: template.metrics.clone(), models }
     }
 
     pub(super) fn batch_count(&self) -> usize {

@@ -89,28 +89,25 @@ impl Replay {
     /// [`TemplateError`] if there is no template, one is damaged, or the options are outside their limits.
     pub fn open(folder: &Path, options: ReplayOptions) -> Result<Self, TemplateError> {
         options.check()?;
-        let mut templates = Vec::new();
-        for signal in Signal::ALL {
-            let is_asked_for = options.signals.contains(&signal);
-            let can_travel = options.wire == Wire::Otlp || signal == Signal::Metrics;
-            if is_asked_for
-                && can_travel
-                && let Some(template) = file::read(folder, signal)?
-            {
-                templates.push(template);
-            }
-        }
-        if templates.is_empty() {
-            return Err(TemplateError::NoTemplates { folder: folder.to_owned() });
-        }
-        Self::new(templates, &options)
+        Self::new(&read(folder, &options)?, &options)
+    }
+
+    /// Reads the templates of `folder` once and prepares the shares of all workers; `options.worker` says nothing.
+    ///
+    /// # Errors
+    /// As [`Replay::open`].
+    pub fn open_all(folder: &Path, options: &ReplayOptions) -> Result<Vec<Self>, TemplateError> {
+        let of_worker = |worker| ReplayOptions { worker, ..options.clone() };
+        of_worker(0).check()?;
+        let templates = read(folder, options)?;
+        (0..options.workers).map(|worker| Self::new(&templates, &of_worker(worker))).collect()
     }
 
     /// Prepares the share of this worker of templates, at most one a signal.
     ///
     /// # Errors
     /// [`TemplateError`] if the options are outside their limits.
-    pub fn new(templates: Vec<Template>, options: &ReplayOptions) -> Result<Self, TemplateError> {
+    pub fn new(templates: &[Template], options: &ReplayOptions) -> Result<Self, TemplateError> {
         options.check()?;
         let mut replay = Self {
             catalog: Arc::default(),
@@ -124,34 +121,30 @@ impl Replay {
             pool: Pool::default(),
             translator: (options.wire != Wire::Otlp).then(|| Translator::new(options.wire)),
         };
-        let travels = |signal| options.wire == Wire::Otlp || signal == Signal::Metrics;
-        let templates: Vec<Template> =
-            templates.into_iter().filter(|template| travels(template.signal)).collect();
-        let of_signal = |wanted| templates.iter().position(|template: &Template| template.signal == wanted);
-        let (metrics, traces, logs) =
-            (of_signal(Signal::Metrics), of_signal(Signal::Traces), of_signal(Signal::Logs));
-        let mut templates: Vec<Option<Template>> = templates.into_iter().map(Some).collect();
-        let mut take = |position: Option<usize>| position.and_then(|at| templates.get_mut(at)?.take());
-        if let Some(template) = take(traces) {
-            let share = share_of_traces(&template, options);
-            replay.traces = (!share.is_empty()).then(|| TracesReplay::new(&template, share, options));
+        let find = |signal| {
+            let can_travel = options.wire == Wire::Otlp || signal == Signal::Metrics;
+            templates.iter().find(|template| can_travel && template.signal == signal)
+        };
+        if let Some(template) = find(Signal::Traces) {
+            let share = share_of_traces(template, options);
+            replay.traces = (!share.is_empty()).then(|| TracesReplay::new(template, share, options));
         }
         let has_links = replay.traces.is_some();
-        if let Some(template) = take(metrics) {
+        if let Some(template) = find(Signal::Metrics) {
             let is_otlp = options.wire == Wire::Otlp;
-            let travels = |item: &Item| is_otlp || samples::can_travel(&template, item);
+            let travels = |item: &Item| is_otlp || samples::can_travel(template, item);
             let all = template.items.iter().enumerate().filter(|(_, item)| travels(item));
             let all: Vec<usize> = all.map(|(position, _)| position).collect();
             let items = all.get(share(all.len(), options)).unwrap_or_default();
-            replay.catalog = Arc::new(Catalog::new(&template, items.chunks(options.batch.metrics)));
+            replay.catalog = Arc::new(Catalog::new(template, items.chunks(options.batch.metrics)));
             let seed = hash(template.settings.seed, &[options.worker as u64, options.started_ns]);
             let metrics = MetricsReplay::new(template, items, options, has_links, replay.translator.as_mut());
             replay.detoured = Detoured::new(options.detours, seed, metrics.batch_count());
             replay.metrics = Some(metrics);
         }
-        if let Some(template) = take(logs) {
+        if let Some(template) = find(Signal::Logs) {
             let share = share(template.items.len(), options);
-            replay.logs = Some(LogsReplay::new(&template, share, options, has_links));
+            replay.logs = Some(LogsReplay::new(template, share, options, has_links));
         }
         let batch_counts = [
             (Signal::Metrics, replay.metrics.as_ref().map_or(0, MetricsReplay::batch_count)),
@@ -234,6 +227,21 @@ impl Replay {
         let body = self.pool.freeze(body);
         Some(plain_request(Signal::Logs, body, events, batch, now_ns))
     }
+}
+
+/// Reads the templates that are asked for and can travel.
+fn read(folder: &Path, options: &ReplayOptions) -> Result<Vec<Template>, TemplateError> {
+    let mut templates = Vec::new();
+    for signal in Signal::ALL {
+        let can_travel = options.wire == Wire::Otlp || signal == Signal::Metrics;
+        if options.signals.contains(&signal) && can_travel {
+            templates.extend(file::read(folder, signal)?);
+        }
+    }
+    if templates.is_empty() {
+        return Err(TemplateError::NoTemplates { folder: folder.to_owned() });
+    }
+    Ok(templates)
 }
 
 fn plain_request(signal: Signal, body: Bytes, events: u64, batch: usize, time_ns: u64) -> Request {

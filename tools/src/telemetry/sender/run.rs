@@ -134,35 +134,30 @@ pub async fn run(config: Config) -> Result<Outcome, RunError> {
     Ok(Outcome { document: measured.document(&config, &verdicts), failure: failure(&measured), verdicts })
 }
 
-/// Reads the templates once for each worker.
+/// Reads the templates, for all workers at once.
 fn open_replays(config: &Config) -> Result<Vec<Replay>, TemplateError> {
     let flags = &config.flags;
-    let started_ns = unix_time_ns();
-    (0..flags.concurrency)
-        .map(|worker| {
-            let options = ReplayOptions {
-                wire: wire(flags.protocol),
-                worker,
-                workers: flags.concurrency,
-                instance: config.instance.clone(),
-                started_ns,
-                signals: config.signals.clone(),
-                batch: BatchSizes {
-                    metrics: flags.batch_metrics,
-                    traces: flags.batch_traces,
-                    logs: flags.batch_logs,
-                },
-                multiplier: flags.multiplier,
-                detours: Detours {
-                    duplicate: flags.duplicate,
-                    out_of_order: flags.out_of_order,
-                    late: flags.late,
-                    late_by_ns: u64::try_from(flags.late_by.as_nanos()).unwrap_or(u64::MAX),
-                },
-            };
-            Replay::open(&flags.templates, options)
-        })
-        .collect()
+    let options = ReplayOptions {
+        wire: wire(flags.protocol),
+        worker: 0,
+        workers: flags.concurrency,
+        instance: config.instance.clone(),
+        started_ns: unix_time_ns(),
+        signals: config.signals.clone(),
+        batch: BatchSizes {
+            metrics: flags.batch_metrics,
+            traces: flags.batch_traces,
+            logs: flags.batch_logs,
+        },
+        multiplier: flags.multiplier,
+        detours: Detours {
+            duplicate: flags.duplicate,
+            out_of_order: flags.out_of_order,
+            late: flags.late,
+            late_by_ns: u64::try_from(flags.late_by.as_nanos()).unwrap_or(u64::MAX),
+        },
+    };
+    Replay::open_all(&flags.templates, &options)
 }
 
 fn wire(protocol: Protocol) -> Wire {

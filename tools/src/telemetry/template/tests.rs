@@ -81,7 +81,7 @@ fn a_file_with_a_right_checksum_and_wrong_contents_is_refused_or_harmless() {
                 Err(_) => refused += 1,
                 Ok(template) => {
                     let options = ReplayOptions::new("pod", 1_000_000_000);
-                    let mut replay = Replay::new(vec![template], &options).unwrap();
+                    let mut replay = Replay::new(&[template], &options).unwrap();
                     for step in 1..4 {
                         assert!(replay.next(step * 1_000_000_000_000).is_some(), "byte {at}, seed {seed}");
                     }

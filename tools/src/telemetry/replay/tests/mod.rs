@@ -55,7 +55,7 @@ fn options() -> ReplayOptions {
 }
 
 fn replay(flags: &[&str], options: &ReplayOptions) -> Replay {
-    Replay::new(templates(flags), options).unwrap()
+    Replay::new(&templates(flags), options).unwrap()
 }
 
 /// Everything of one replay of all batches, a second apart.
@@ -67,4 +67,23 @@ fn one_cycle(replay: &mut Replay, cycle: u64) -> Vec<Request> {
 
 fn decode<M: prost::Message + Default>(request: &Request) -> M {
     M::decode(request.body.clone()).unwrap()
+}
+
+#[test]
+fn all_workers_are_opened_from_one_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = format!("--output={}", folder.path().display());
+    let generator = generator_options(&[&output]);
+    crate::telemetry::generator::generate(&generator).unwrap();
+    let mut all =
+        Replay::open_all(folder.path(), &ReplayOptions { workers: 3, worker: 7, ..options() }).unwrap();
+    assert_eq!(all.len(), 3);
+    for (worker, replay) in all.iter_mut().enumerate() {
+        let of_worker = ReplayOptions { workers: 3, worker, ..options() };
+        let mut alone = Replay::open(folder.path(), of_worker).unwrap();
+        let time_ns = STARTED_NS + SECOND_NS;
+        assert_eq!(replay.next(time_ns).unwrap().body, alone.next(time_ns).unwrap().body);
+    }
+    let error = Replay::open_all(folder.path(), &ReplayOptions { workers: 0, ..options() }).unwrap_err();
+    assert_eq!(error.to_string(), "workers is 0; allowed is 1 to 4096");
 }
