@@ -32,8 +32,8 @@ class Service:
         return found.group(1) if found and "Booting worker" in text else None
 
     def log_lines(self) -> list[dict]:
-        """The application's own lines, which are JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """The application's own lines, which are JSON; one that is not written to its end is left out."""
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1] if line.startswith("{")]
 
 
 class SampleApp:
@@ -48,11 +48,15 @@ class SampleApp:
     def start_locust(self, seconds: int, users: int = 8) -> None:
         self.statistics = self.folder / f"{self.tenant}-locust"
         arguments = [sys.executable, "-m", "locust", "--locustfile", FOLDER / "loadgen/locustfile.py", "--headless"]
-        arguments += ["--users", users, "--spawn-rate", users, "--run-time", f"{seconds}s", "--stop-timeout", 10]
+        arguments += ["--users", users, "--spawn-rate", users, "--run-time", f"{seconds}s", "--stop-timeout", 60]
         # Requests that fail on purpose are no reason to end with an error.
         arguments += ["--host", self.sender.url, "--json-file", self.statistics, "--exit-code-on-error", 0]
         waits = {"WAIT_MIN_S": "0.02", "WAIT_MAX_S": "0.2"}
         self.locust = Process(arguments, self.folder / f"{self.tenant}-locust.log", waits)
+
+    def end_locust(self) -> None:
+        """Tells it to stop; its users finish what they began."""
+        self.locust.child.terminate()
 
     def locust_statistics(self, seconds: int) -> dict[str, dict]:
         """Waits for Locust's end; returns its figures by name of the request."""

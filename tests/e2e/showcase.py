@@ -172,12 +172,24 @@ def wait_for_export(server: Server, tenant: str, request_count: int) -> None:
     wait_for(f"{request_count} requests to be told", is_told)
 
 
-def wait_for_own_metrics(server: Server, scrape_count: int) -> None:
-    """Until Prometheus has written so many scrapes that know of the mistakes, of blocks and of the load."""
+def wait_for_own_metrics(server: Server, scrape_count: int) -> float:
+    """Until Prometheus has written so many scrapes that know of the mistakes, of blocks and of the load.
+
+    Returns a time (seconds) at which all of them are there: a scrape that fails later ends series.
+    """
     accepted = 'min by (signal) (telemetry_sender_events_total{outcome="accepted"})'
     promql = (
         f"count_over_time(mytsdb_rejected_points_total[10m]) >= {scrape_count} "
         f"and on () mytsdb_storage_block_samples > 0 "
-        f"and on () count_over_time(({accepted} > 0)[10m:1s]) >= {scrape_count}"
+        f"and on () count_over_time(({accepted} > 0)[10m:1s]) >= {scrape_count} "
+        f"and on () telemetry_sender_rate_limit "
+        # Both grew between scrapes: means over nothing are no numbers. Waiting asks queries itself.
+        f"and on () sum(rate(telemetry_sender_request_duration_seconds_count[1m])) > 0 "
+        f'and on () sum(rate(mytsdb_http_request_duration_seconds_count{{route="/api/v1/query"}}[1m])) > 0'
     )
-    wait_for(f"{scrape_count} scrapes of the server's own metrics", lambda: server.instant(promql))
+
+    def holding_time() -> float | None:
+        now_s = time.time()
+        return now_s if server.instant(promql, at=now_s) else None
+
+    return wait_for(f"{scrape_count} scrapes of the server's own metrics", holding_time)
