@@ -1,6 +1,7 @@
 //! Measures how fast requests are made, without sending them: `cargo run --release -p mytsdb-tools --example replay_speed`.
 //!
-//! One core, the templates of the generator's defaults, for each signal and wire: nanoseconds and bytes for each event.
+//! One core, the templates of the generator's defaults, for each signal and wire: nanoseconds (of the clock, so on an idle machine)
+//! and bytes for each event.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
