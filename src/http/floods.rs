@@ -1,8 +1,8 @@
 //! Clients that flood: how much of a connection may be frames that carry no request, and who has to wait.
 //!
-//! A connection has a [`ControlBudget`]: what it receives beyond headers, bodies and the like (pings, settings, window
-//! updates, empty frames) is small for every client that works. Who overdraws it, or opens and resets streams until
-//! HTTP/2 has enough, loses the connection, and [`Penalties`] keep the address waiting before its next one is served.
+//! A connection has a [`ControlBudget`]: what it receives in pings, settings, resets, window updates and empty frames (see
+//! `frames`) is little for every client that works. Who overdraws it, or opens and resets streams until HTTP/2 has enough,
+//! loses the connection, and [`Penalties`] keep the address waiting before its next one is served.
 //! Pure but for locks: time is handed in. Not here: sockets (see `listener`), bytes on their way (see `metered`).
 
 use std::collections::HashMap;
@@ -11,12 +11,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes of control frames that a connection may send at once, beside what fits into its window.
-const CONTROL_BURST_BYTES: i64 = 1 << 20;
+/// Bytes of control frames that a connection may send at once: some ten thousand frames.
+const CONTROL_BURST_BYTES: i64 = 256 << 10;
 /// Bytes of control frames a second that a connection may send for ever: some thousands of frames.
 const CONTROL_BYTES_PER_SECOND: u64 = 64 << 10;
-/// What a request may cost beside its headers: frames, settings, window updates.
-const REQUEST_BYTES: usize = 256;
 /// A receiver acknowledges what it reads by window updates: a byte of them for so many bytes is plenty.
 const SENT_BYTES_PER_CONTROL_BYTE: usize = 16;
 
@@ -31,14 +29,13 @@ const WAITING_PER_CLIENT_MAX: usize = 16;
 /// Clients that are remembered.
 const CLIENT_COUNT_MAX: usize = 4096;
 
-/// How many bytes one connection has received for nothing.
+/// How many bytes of control frames one connection has received.
 ///
-/// What is received is a debt; bodies, headers and answers that are sent pay it off, and so does time.
+/// They are a debt; answers that are sent pay it off, and so does time.
 #[derive(Debug)]
 pub(super) struct ControlBudget {
     /// Received and not paid for.
     debt_bytes: AtomicI64,
-    debt_bytes_max: i64,
     opened: Instant,
     /// Until when time has paid, in milliseconds after `opened`.
     paid_until_ms: AtomicU64,
@@ -46,32 +43,31 @@ pub(super) struct ControlBudget {
 }
 
 impl ControlBudget {
-    /// The budget of a connection on which `window_bytes` of bodies may wait to be read.
-    pub(super) fn new(window_bytes: u32, now: Instant) -> Self {
+    /// The budget of a connection that is opened.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             debt_bytes: AtomicI64::new(0),
-            debt_bytes_max: CONTROL_BURST_BYTES.saturating_add(i64::from(window_bytes)),
             opened: now,
             paid_until_ms: AtomicU64::new(0),
             is_overdrawn: AtomicBool::new(false),
         }
     }
 
-    /// Notes bytes that came from the client. `now` is only asked when they are many.
+    /// Notes bytes of control frames. `now` is only asked when they are many.
     ///
     /// # Returns
     /// Whether the client may go on.
     pub(super) fn received(&self, byte_count: usize, now: impl FnOnce() -> Instant) -> bool {
         let byte_count = i64::try_from(byte_count).unwrap_or(i64::MAX);
         let debt = self.debt_bytes.fetch_add(byte_count, Ordering::Relaxed).saturating_add(byte_count);
-        if debt <= self.debt_bytes_max {
+        if debt <= CONTROL_BURST_BYTES {
             return true;
         }
         let now_ms =
             u64::try_from(now().saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX);
         let unpaid_ms = now_ms.saturating_sub(self.paid_until_ms.swap(now_ms, Ordering::Relaxed));
         let paid = unpaid_ms.saturating_mul(CONTROL_BYTES_PER_SECOND) / 1000;
-        let may_go_on = self.pay(usize::try_from(paid).unwrap_or(usize::MAX)) <= self.debt_bytes_max;
+        let may_go_on = self.pay(usize::try_from(paid).unwrap_or(usize::MAX)) <= CONTROL_BURST_BYTES;
         if !may_go_on {
             self.is_overdrawn.store(true, Ordering::Relaxed);
         }
@@ -81,16 +77,6 @@ impl ControlBudget {
     /// Whether the client was told once that it may not go on.
     pub(super) fn is_overdrawn(&self) -> bool {
         self.is_overdrawn.load(Ordering::Relaxed)
-    }
-
-    /// Notes bytes of a body that somebody read.
-    pub(super) fn body(&self, byte_count: usize) {
-        self.pay(byte_count.saturating_mul(2));
-    }
-
-    /// Notes a request with so many bytes of headers.
-    pub(super) fn request(&self, header_bytes: usize) {
-        self.pay(header_bytes.saturating_mul(2).saturating_add(REQUEST_BYTES));
     }
 
     /// Notes bytes that were sent to the client.
@@ -213,34 +199,21 @@ mod tests {
     const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
     #[test]
-    fn control_frames_are_a_debt_that_requests_and_time_pay_off() {
+    fn control_frames_are_a_debt_that_time_pays_off() {
         let start = Instant::now();
-        let budget = ControlBudget::new(0, start);
+        let budget = ControlBudget::new(start);
         assert!(budget.received(CONTROL_BURST_BYTES as usize, || start));
         assert!(!budget.is_overdrawn());
         assert!(!budget.received(1, || start));
         assert!(budget.is_overdrawn());
-        budget.request(0);
-        assert!(budget.received(200, || start), "a request pays for itself");
-        assert!(!budget.received(100, || start));
         assert!(budget.received(60_000, || start + Duration::from_secs(1)), "a second pays for 64 KiB");
         assert!(!budget.received(60_000, || start + Duration::from_secs(1)), "but only once");
     }
 
     #[test]
-    fn bodies_of_any_size_are_no_flood() {
-        let start = Instant::now();
-        let budget = ControlBudget::new(1 << 20, start);
-        for _ in 0..10_000 {
-            assert!(budget.received((1 << 20) + 64 * 9, || start));
-            budget.body(1 << 20);
-        }
-    }
-
-    #[test]
     fn reading_answers_with_small_windows_is_no_flood() {
         let start = Instant::now();
-        let budget = ControlBudget::new(0, start);
+        let budget = ControlBudget::new(start);
         for _ in 0..1_000_000 {
             budget.sent(16_384);
             assert!(budget.received(26, || start));

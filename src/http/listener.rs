@@ -30,7 +30,7 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::floods::{Admission, ControlBudget, Penalties};
-use super::metered::{Metered, MeteredBody};
+use super::metered::Metered;
 use super::security::{Guarded, Security, guard};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
@@ -43,9 +43,6 @@ const HTTP2_HEADER_BYTES_MAX: u32 = 64 << 10;
 
 /// Most bytes of answers of one HTTP/2 stream that wait for a client that does not read.
 const HTTP2_SEND_BYTES_MAX: usize = 1 << 20;
-
-/// Bytes of bodies that a client may send ahead on a connection without windows of its own, as `hyper` has it.
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// How long the client may take to answer a ping.
 const HTTP2_PING_WAIT: Duration = Duration::from_secs(20);
@@ -163,7 +160,6 @@ fn connection_builder(options: &ListenerOptions) -> Builder<TokioExecutor> {
     let mut http2 = builder.http2();
     http2
         .timer(TokioTimer::new())
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(HTTP2_STREAM_COUNT_MAX)
         .max_header_list_size(HTTP2_HEADER_BYTES_MAX)
         .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
@@ -208,21 +204,15 @@ impl PortServer {
         peer: SocketAddr,
     ) {
         let first_request = Arc::new(Notify::new());
-        let window_bytes =
-            self.options.windows.map_or(HTTP2_CONNECTION_WINDOW_BYTES, |windows| windows.connection_bytes);
-        let budget = Arc::new(ControlBudget::new(window_bytes, Instant::now()));
+        let budget = Arc::new(ControlBudget::new(Instant::now()));
         let stream = Metered::new(stream, Arc::clone(&budget));
         let (has_asked, router) = (Arc::clone(&first_request), self.router.clone());
-        let spent = Arc::clone(&budget);
         let service = service_fn(move |mut request: Request<Incoming>| {
             has_asked.notify_one();
-            spent.request(head_bytes(&request));
             request.extensions_mut().insert(ClientAddr(peer));
             let mut router = router.clone();
-            let budget = Arc::clone(&spent);
             async move {
-                let request = request.map(|body| Body::new(MeteredBody { body, budget }));
-                let response: Result<_, Infallible> = router.call(request).await;
+                let response: Result<_, Infallible> = router.call(request.map(Body::new)).await;
                 response
             }
         });
@@ -257,13 +247,6 @@ impl PortServer {
             self.options.penalties.flooded(peer.ip(), Instant::now());
         }
     }
-}
-
-/// About how many bytes the head of a request is.
-fn head_bytes(request: &Request<Incoming>) -> usize {
-    let uri = request.uri();
-    let target = uri.path().len() + uri.query().map_or(0, str::len);
-    request.headers().iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
 }
 
 /// Whether a connection was ended because its client opened and reset streams without end.

@@ -1,4 +1,4 @@
-//! A connection and its bodies, with every byte noted in the connection's budget (see [`super::floods`]).
+//! A connection whose control frames and answers are noted in its budget (see [`super::floods`]).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use axum::body::{Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::floods::ControlBudget;
+use super::frames::FrameMeter;
 
 /// Why a connection was ended: it sent too much that is no request.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +20,13 @@ struct Flood;
 #[derive(Debug)]
 pub(super) struct Metered<S> {
     stream: S,
+    frames: FrameMeter,
     budget: Arc<ControlBudget>,
 }
 
 impl<S> Metered<S> {
     pub(super) fn new(stream: S, budget: Arc<ControlBudget>) -> Self {
-        Self { stream, budget }
+        Self { stream, frames: FrameMeter::new(), budget }
     }
 
     fn note_sent(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -46,7 +46,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
-        let byte_count = buffer.filled().len() - before;
+        let byte_count = this.frames.control_bytes(&buffer.filled()[before..]);
         if byte_count > 0 && !this.budget.received(byte_count, Instant::now) {
             return Poll::Ready(Err(io::Error::other(Flood)));
         }
@@ -81,39 +81,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
-    }
-}
-
-/// A body of a request whose bytes pay for themselves when they are read.
-#[derive(Debug)]
-pub(super) struct MeteredBody<B> {
-    pub(super) body: B,
-    pub(super) budget: Arc<ControlBudget>,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for MeteredBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            this.budget.body(data.len());
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod body;
 mod cors;
 pub mod floods;
+mod frames;
 pub mod listener;
 mod metered;
 pub(crate) mod observe;
