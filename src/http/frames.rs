@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, payload_bytes: usize) -> Vec<u8> {
-        let [.., high, middle, low] = (payload_bytes as u32).to_be_bytes();
+        let [low, middle, high, _] = (payload_bytes as u32).to_le_bytes();
         let mut bytes = vec![high, middle, low, kind, 0, 0, 0, 0, 1];
         bytes.resize(HEAD_BYTES + payload_bytes, kind);
         bytes
