@@ -118,10 +118,11 @@ class Server:
         self.addresses = json.loads(addresses.read_text())
         assert self.request("GET", "/-/ready")[0] == 200, "ready, but /-/ready says otherwise"
 
-    def restart(self, how: int = signal.SIGKILL) -> None:
-        """Ends the server and starts it again on the same ports, for clients that go on."""
+    def restart(self, how: int = signal.SIGKILL, while_down=lambda: None) -> None:
+        """Ends the server and starts it again on the same ports, for clients that go on; `while_down` in between."""
         self.ports = {name: int(self.addresses[name].rsplit(":", 1)[1]) for name in self.ports}
         self.process.stop(how)
+        while_down()
         self.start()
 
     @property

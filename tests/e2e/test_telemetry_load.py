@@ -172,7 +172,9 @@ class KilledServer(Folder):
         sender = Process([SENDER, "--templates", self.templates, *flags], log)
         for at_least in (10_000, 40_000):
             wait_for(f"{at_least} events", lambda: accepted_so_far(log, sender) > at_least)
-            server.restart(signal.SIGKILL)
+            before = counted_so_far("retried", log, sender)
+            while_down = lambda: wait_for("a retry", lambda: counted_so_far("retried", log, sender) > before)
+            server.restart(signal.SIGKILL, while_down)
         self.assertEqual(wait_for("the sender to end", lambda: ended(sender)), [0], log.read_text())
         report = json.loads(report_file.read_text())
         self.assertGreater(report["events"]["retries"], 0)
@@ -283,10 +285,14 @@ def ended(process: Process) -> list[int]:
     return [] if code is None else [code]
 
 
-def accepted_so_far(log: Path, process: Process) -> int:
+def counted_so_far(what: str, log: Path, process: Process) -> int:
     process.check_alive()
-    lines = re.findall(r'"accepted":(\d+)', log.read_text())
+    lines = re.findall(rf'"{what}":(\d+)', log.read_text())
     return int(lines[-1]) if lines else 0
+
+
+def accepted_so_far(log: Path, process: Process) -> int:
+    return counted_so_far("accepted", log, process)
 
 
 def free_port() -> int:
