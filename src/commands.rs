@@ -193,6 +193,7 @@ mod tests {
         let (code, out, _) = call(&["check", "--help"]);
         assert!(code == Some(WHOLE) && out.contains("Exit code"), "{out}");
     }
+
     /// Answers one request with `answer`, and returns what `health` said about it.
     fn health_of(answer: &'static str) -> (Option<u8>, String, String) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
