@@ -171,11 +171,15 @@ impl<'a, 'e> Builder<'a, 'e> {
     #[inline]
     pub(super) fn part_key(&self, point: &Point, part: Part) -> u128 {
         let (code, number) = part.code();
-        let mut bytes = [0_u8; 41];
-        bytes[..16].copy_from_slice(&self.metric_digest.to_le_bytes());
-        bytes[16..32].copy_from_slice(&point.digest.to_le_bytes());
-        bytes[32] = code;
-        bytes[33..].copy_from_slice(&number.to_le_bytes());
+        self.pair_key(self.metric_digest ^ (u128::from(code) << 64 | u128::from(number)), point.digest)
+    }
+
+    /// Hash of two hashes.
+    #[inline]
+    fn pair_key(&self, one: u128, other: u128) -> u128 {
+        let mut bytes = [0_u8; 32];
+        bytes[..16].copy_from_slice(&one.to_le_bytes());
+        bytes[16..].copy_from_slice(&other.to_le_bytes());
         self.key(&bytes)
     }
 
@@ -378,14 +382,19 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
                 return false;
             }
         };
-        let tenant_digest = self.tenant_digest;
-        let facts_digest = self.digest(|scratch| {
-            scratch.extend_from_slice(&tenant_digest.to_le_bytes());
-            scratch.extend_from_slice(&[kind as u8, u8::from(is_delta), u8::from(header.is_monotonic)]);
-            for bytes in [header.name, header.unit, header.description, header.metadata] {
-                push_bytes(scratch, bytes);
-            }
-        });
+        let (before_data, behind_data) = header.beside_data;
+        let mut header_digest = self.key(before_data);
+        if !behind_data.is_empty() {
+            header_digest = self.digest(|scratch| {
+                scratch.extend_from_slice(&header_digest.to_le_bytes());
+                scratch.extend_from_slice(behind_data);
+            });
+        }
+        let flags = [kind as u8, u8::from(is_delta), u8::from(header.is_monotonic)];
+        // PERF: digests have no structure, so any way to combine them is as good as a hash of both.
+        let facts_digest = header_digest
+            ^ self.tenant_digest
+            ^ u128::from(u32::from_le_bytes([flags[0], flags[1], flags[2], 0]));
         // What is known was looked at before: texts included.
         let is_known = self.environment.facts.has_metadata(facts_digest);
         if !is_known && [header.name, header.unit].iter().any(|text| std::str::from_utf8(text).is_err()) {
@@ -402,10 +411,7 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
             self.take_metadata(facts_digest, &metric, header);
         }
         self.out.metrics.push(metric);
-        let mut bytes = [0_u8; 32];
-        bytes[..16].copy_from_slice(&self.source_digest.to_le_bytes());
-        bytes[16..].copy_from_slice(&facts_digest.to_le_bytes());
-        self.metric_digest = self.key(&bytes);
+        self.metric_digest = self.pair_key(self.source_digest, facts_digest);
         true
     }
 

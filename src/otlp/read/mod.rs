@@ -68,6 +68,8 @@ pub struct MetricHeader<'a> {
     pub unit: &'a [u8],
     /// Fields `metadata`, keys included.
     pub metadata: &'a [u8],
+    /// All of it but its data, as it came before and behind these: equal bytes say the same.
+    pub beside_data: (&'a [u8], &'a [u8]),
     /// Kind of its points; `None` if it has no data at all.
     pub kind: Option<DataKind>,
     /// `AggregationTemporality` as a number; 0 where there is none.
@@ -245,7 +247,8 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
     }
 
     fn metric(&mut self, bytes: &'a [u8]) -> Result<(), ReadError> {
-        let (mut header, data) = self.located(bytes, read_header(bytes))?;
+        let (mut header, mut data) = (MetricHeader::default(), &[][..]);
+        self.located(bytes, read_header(bytes, &mut header, &mut data))?;
         let is_wanted = match header.kind {
             None => self.visitor.metric(&header),
             Some(kind) => {
@@ -262,7 +265,8 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
     fn point(&mut self, kind: DataKind, is_wanted: bool, bytes: &'a [u8]) -> Result<(), ReadError> {
         match kind {
             DataKind::Gauge | DataKind::Sum => {
-                let point = self.located(bytes, NumberPoint::read(bytes))?;
+                let mut point = NumberPoint::default();
+                self.located(bytes, point.read(bytes))?;
                 if is_wanted {
                     self.visitor.number(&point);
                 }
@@ -305,15 +309,22 @@ fn only_text<'a>(field: &mut &'a [u8], text: &'a [u8]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Reads a `Metric` up to its data, which is returned as bytes.
-fn read_header(bytes: &[u8]) -> Result<(MetricHeader<'_>, &[u8]), Stop> {
+/// Reads a `Metric` up to its data, which stay bytes.
+///
+/// PERF: like the points, into memory that the caller has: copies of results would wait for their own writes.
+fn read_header<'a>(bytes: &'a [u8], header: &mut MetricHeader<'a>, data: &mut &'a [u8]) -> Result<(), Stop> {
     const METADATA_KEY: u8 = 12 << 3 | LENGTH_DELIMITED;
-    let mut header = MetricHeader::default();
-    let mut data = &[][..];
+    header.beside_data.0 = bytes;
     let mut reader = Reader::new(bytes);
+    // PERF: as everybody sends them; the loop below takes what is left, in any order.
+    for (field, text) in [(1, &mut header.name), (2, &mut header.description), (3, &mut header.unit)] {
+        if reader.take_key(field << 3 | LENGTH_DELIMITED) {
+            *text = reader.payload()?;
+        }
+    }
     loop {
         let start = reader.position();
-        let Some(key) = reader.key()? else { return Ok((header, data)) };
+        let Some(key) = reader.key()? else { return Ok(()) };
         let kind = match key.field {
             1..=3 => {
                 key.expect(LENGTH_DELIMITED)?;
@@ -348,7 +359,9 @@ fn read_header(bytes: &[u8]) -> Result<(MetricHeader<'_>, &[u8]), Stop> {
             return Err(Stop::Scattered);
         }
         header.kind = Some(kind);
-        data = reader.payload()?;
+        *data = reader.payload()?;
+        let (before, behind) = (bytes.get(..start), bytes.get(reader.position()..));
+        header.beside_data = (before.unwrap_or_default(), behind.unwrap_or_default());
     }
 }
 

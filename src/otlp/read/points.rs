@@ -225,21 +225,38 @@ fn repeated_varint(reader: &mut Reader<'_>, key: Key, numbers: &mut Vec<u64>) ->
 }
 
 impl<'a> NumberPoint<'a> {
+    /// Reads into a point of defaults.
     #[inline]
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Stop> {
-        let mut point = Self::default();
+    pub(super) fn read(&mut self, bytes: &'a [u8]) -> Result<(), Stop> {
         let mut reader = Reader::new(bytes);
+        // PERF: as everybody sends them; the loop below takes what is left, in any order.
+        if reader.take_key(2 << 3 | FIXED64) {
+            self.start_ns = reader.fixed64()?;
+        }
+        if reader.take_key(3 << 3 | FIXED64) {
+            self.time_ns = reader.fixed64()?;
+        }
+        if reader.take_key(4 << 3 | FIXED64) {
+            self.value = Some(Number::Double(reader.double()?));
+        }
+        if reader.take_key(6 << 3 | FIXED64) {
+            self.value = Some(Number::Int(reader.fixed64()? as i64));
+        }
+        let start = reader.position();
+        if reader.take_key(key_byte(7)) {
+            self.attributes = reader.run(start, key_byte(7))?;
+        }
         loop {
             let start = reader.position();
-            let Some(key) = reader.key()? else { return Ok(point) };
+            let Some(key) = reader.key()? else { return Ok(()) };
             match key.field {
-                2 => point.start_ns = fixed64(&mut reader, key)?,
-                3 => point.time_ns = fixed64(&mut reader, key)?,
-                4 => point.value = Some(Number::Double(double(&mut reader, key)?)),
-                5 => only_run(&mut point.exemplars, &mut reader, start, key)?,
-                6 => point.value = Some(Number::Int(fixed64(&mut reader, key)? as i64)),
-                7 => only_run(&mut point.attributes, &mut reader, start, key)?,
-                8 => point.flags = uint32(&mut reader, key)?,
+                2 => self.start_ns = fixed64(&mut reader, key)?,
+                3 => self.time_ns = fixed64(&mut reader, key)?,
+                4 => self.value = Some(Number::Double(double(&mut reader, key)?)),
+                5 => only_run(&mut self.exemplars, &mut reader, start, key)?,
+                6 => self.value = Some(Number::Int(fixed64(&mut reader, key)? as i64)),
+                7 => only_run(&mut self.attributes, &mut reader, start, key)?,
+                8 => self.flags = uint32(&mut reader, key)?,
                 _ => reader.skip(key)?,
             }
         }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::exemplars::ExemplarLane;
 use super::histograms::HistogramShard;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
-use super::{SHARD_COUNT, SeriesTable};
+use super::{SHARD_COUNT, SeriesTable, TOUCH_COUNT};
 use crate::chunk::is_histogram_chunk;
 use crate::model::{Exemplar, StartSlice, TimeRange, UNKNOWN_START_MS};
 
@@ -65,6 +65,22 @@ impl Shard {
             *grown += ((self.series.capacity() - before) * SeriesBuffer::EMPTY_BYTES).cast_signed();
         }
         &mut self.series[local_index]
+    }
+
+    /// Reads what an append to each of these series begins with, step by step for all of them.
+    ///
+    /// PERF: an append follows two pointers, and each time waits for memory that another core wrote last; here the
+    /// series wait together.
+    fn touch(&self, local_indices: impl Iterator<Item = usize> + Clone) {
+        self.touch_each(local_indices.clone(), SeriesBuffer::touch_self);
+        self.touch_each(local_indices.clone(), SeriesBuffer::touch_open);
+        self.touch_each(local_indices, SeriesBuffer::touch_stream);
+    }
+
+    #[inline]
+    fn touch_each(&self, local_indices: impl Iterator<Item = usize>, read: impl Fn(&SeriesBuffer) -> u8) {
+        let read_of = |index: usize| self.series.get(index).map_or(0, &read);
+        std::hint::black_box(local_indices.map(read_of).fold(0, std::ops::BitXor::bitxor));
     }
 }
 
@@ -155,7 +171,10 @@ impl Generation {
         codec: &mut Codec,
     ) -> (isize, usize) {
         let order = order_by_shard(runs.series_refs);
+        // PERF: each run would search for its own among those of all.
         let has_starts = !runs.starts.is_empty();
+        let starts_ms: Vec<i64> =
+            if has_starts { runs.starts.each(runs.values.len()).collect() } else { Vec::new() };
         let mut grown = 0;
         let mut sample_count = 0;
         for same_shard in order.chunk_by(|left, right| left.0 == right.0) {
@@ -163,21 +182,26 @@ impl Generation {
                 continue;
             }
             let mut shard = self.shards[same_shard[0].0 as usize].lock();
-            for (_, run_index) in same_shard {
-                let run_index = *run_index as usize;
-                let (_, local_index) = place(runs.series_refs[run_index]);
-                let series = shard.series_mut(local_index, &mut grown);
-                let (timestamps_ms, values) = runs.run(run_index);
-                sample_count += values.len();
-                if has_starts {
-                    let starts_ms = runs.starts(run_index).each(values.len());
-                    for ((time_ms, value), start_ms) in timestamps_ms.iter().zip(values).zip(starts_ms) {
-                        grown += series.append(*time_ms, *value, start_ms, codec);
+            for window in same_shard.chunks(TOUCH_COUNT) {
+                shard.touch(
+                    window.iter().map(|(_, run_index)| place(runs.series_refs[*run_index as usize]).1),
+                );
+                for (_, run_index) in window {
+                    let run_index = *run_index as usize;
+                    let (_, local_index) = place(runs.series_refs[run_index]);
+                    let series = shard.series_mut(local_index, &mut grown);
+                    let (timestamps_ms, values) = runs.run(run_index);
+                    sample_count += values.len();
+                    if has_starts {
+                        let starts_ms = &starts_ms[runs.range(run_index)];
+                        for ((time_ms, value), start_ms) in timestamps_ms.iter().zip(values).zip(starts_ms) {
+                            grown += series.append(*time_ms, *value, *start_ms, codec);
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                for (time_ms, value) in timestamps_ms.iter().zip(values) {
-                    grown += series.append(*time_ms, *value, UNKNOWN_START_MS, codec);
+                    for (time_ms, value) in timestamps_ms.iter().zip(values) {
+                        grown += series.append(*time_ms, *value, UNKNOWN_START_MS, codec);
+                    }
                 }
             }
         }

@@ -35,3 +35,5 @@ pub(crate) use table::{Resolution, SeriesTable};
 pub(crate) const CHUNK_SAMPLE_COUNT: usize = 480;
 /// Locks that share the series of one generation.
 const SHARD_COUNT: usize = 16;
+/// So many series are read ahead together: about as many as a core waits for at a time.
+const TOUCH_COUNT: usize = 16;

@@ -286,6 +286,24 @@ impl SeriesBuffer {
         self.sealed.len() + usize::from(self.open.is_some())
     }
 
+    /// Reads a bit of the series itself. This and the following return it, so that the reading is not left out.
+    #[inline]
+    pub(crate) fn touch_self(&self) -> u8 {
+        self.newest_ms as u8 ^ u8::from(self.open.is_some())
+    }
+
+    /// Reads a bit of what its open samples begin with.
+    #[inline]
+    pub(crate) fn touch_open(&self) -> u8 {
+        self.open.as_ref().map_or(0, |open| open.stream.sample_count() as u8 ^ open.micro_newest_ms as u8)
+    }
+
+    /// Reads the last byte of its stream.
+    #[inline]
+    pub(crate) fn touch_stream(&self) -> u8 {
+        self.open.as_ref().and_then(|open| open.stream.bytes().last().copied()).unwrap_or_default()
+    }
+
     /// Times of the oldest and the newest sample.
     pub(crate) fn span_ms(&self) -> Option<(i64, i64)> {
         (self.sample_count > 0).then_some((self.min_ms, self.newest_ms))

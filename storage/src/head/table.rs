@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
 
-use super::SHARD_COUNT;
 use super::keys::KeyMap;
+use super::{SHARD_COUNT, TOUCH_COUNT};
 use crate::batch::{RejectReason, WriteBatch};
 use crate::index::memory::MemoryIndex;
 use crate::limits::{LongLabelCounts, TenantLimits};
@@ -115,14 +115,18 @@ impl SeriesTable {
             let named = self.named.0.read();
             let shards: [RwLockReadGuard<'_, KeyMap>; SHARD_COUNT] =
                 std::array::from_fn(|shard| self.keys[shard].read());
-            for (series_index, key) in batch.keys.iter().enumerate() {
-                match shards[key_shard(*key)].get(*key) {
-                    Some(series_ref) if is_named(&named, series_ref) => {
-                        resolution.series_refs.push(series_ref);
-                    }
-                    known => {
-                        misses.push((series_index, known));
-                        resolution.series_refs.push(Resolution::REJECTED);
+            for (window_index, window) in batch.keys.chunks(TOUCH_COUNT).enumerate() {
+                let touched = window.iter().map(|key| shards[key_shard(*key)].touch(*key));
+                std::hint::black_box(touched.fold(0, std::ops::BitXor::bitxor));
+                for (index, key) in window.iter().enumerate() {
+                    match shards[key_shard(*key)].get(*key) {
+                        Some(series_ref) if is_named(&named, series_ref) => {
+                            resolution.series_refs.push(series_ref);
+                        }
+                        known => {
+                            misses.push((window_index * TOUCH_COUNT + index, known));
+                            resolution.series_refs.push(Resolution::REJECTED);
+                        }
                     }
                 }
             }

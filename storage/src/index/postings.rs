@@ -120,9 +120,8 @@ impl Postings {
 
 /// Appends an id that is greater than all before.
 pub(super) fn append(bitmap: &mut RoaringBitmap, id: u32) {
-    if bitmap.try_push(id).is_err() {
-        bitmap.insert(id);
-    }
+    // PERF: pushing looks for the largest id so far, in a full container from its end: 6 % of taking new series.
+    bitmap.insert(id);
 }
 
 #[cfg(test)]
