@@ -235,7 +235,10 @@ impl<'a, 'e> Builder<'a, 'e> {
         self.out.sources.len() as u32 - 1
     }
 
-    fn take_metadata(&mut self, digest: u128, metric: &MetricOrigin<'a>, header: &MetricHeader<'a>) {
+    /// Takes the metadata of the metric at hand.
+    #[cold]
+    fn take_metadata(&mut self, digest: u128, header: &MetricHeader<'a>) {
+        let Some(metric) = self.out.metrics.last() else { return };
         // A name that cannot be translated has no series either; the points are refused with that reason.
         let namer = self.options().namer;
         let Ok(name) = namer.metric_name(metric.name(), metric.unit(), metric.name_kind()) else { return };
@@ -406,11 +409,18 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
         }
         let MetricHeader { name, unit, metadata, is_monotonic, .. } = *header;
         let source = self.keep_source();
-        let metric = MetricOrigin { source, name, unit, data_kind: kind, is_monotonic, metadata, is_delta };
+        self.out.metrics.push(MetricOrigin {
+            source,
+            name,
+            unit,
+            data_kind: kind,
+            is_monotonic,
+            metadata,
+            is_delta,
+        });
         if !is_known {
-            self.take_metadata(facts_digest, &metric, header);
+            self.take_metadata(facts_digest, header);
         }
-        self.out.metrics.push(metric);
         self.metric_digest = self.pair_key(self.source_digest, facts_digest);
         true
     }

@@ -179,11 +179,14 @@ impl<'a> WritePlan<'a> {
     pub(super) fn log(&self, tenant_number: u32, builder: &mut RecordBuilder) {
         if !self.values.is_empty() {
             let runs = self.runs();
-            let columns = (0..self.series_refs.len()).map(|index| {
-                let (timestamps_ms, values) = runs.run(index);
-                (self.series_refs[index], timestamps_ms, values)
+            let mut rest_ms = &*self.timestamps_ms;
+            let mut run_start = 0;
+            let timestamps = self.series_refs.iter().zip(&*self.sample_ends).map(|(series_ref, run_end)| {
+                let (run_ms, behind_ms) = rest_ms.split_at(run_end - run_start);
+                (rest_ms, run_start) = (behind_ms, *run_end);
+                (*series_ref, run_ms)
             });
-            builder.samples(tenant_number, self.series_refs.len(), columns, runs.starts);
+            builder.samples(tenant_number, self.series_refs.len(), timestamps, &self.values, runs.starts);
         }
         for run in record_runs(&self.chunks, RECORD_CHUNK_BYTES) {
             let records = run.iter().map(|(series_ref, chunk)| ChunkRecord {

@@ -156,12 +156,14 @@ impl RecordBuilder {
         });
     }
 
-    /// Adds samples: `runs` gives each series and its columns, `starts` the start times of all of them.
+    /// Adds samples: `runs` gives each series and its timestamps, `values` and `starts` the values and start times of all
+    /// of them.
     pub(crate) fn samples<'c>(
         &mut self,
         tenant: u32,
         run_count: usize,
-        runs: impl Iterator<Item = (u32, &'c [i64], &'c [f64])> + Clone,
+        runs: impl Iterator<Item = (u32, &'c [i64])>,
+        values: &[f64],
         starts: StartSlice<'_>,
     ) {
         let record_type = if starts.is_empty() { TYPE_SAMPLES } else { TYPE_STARTED_SAMPLES };
@@ -172,7 +174,7 @@ impl RecordBuilder {
             put_uvarint(out, run_count as u64);
             let mut previous_ref = 0_i64;
             let mut previous_ms = 0_i64;
-            for (series_ref, timestamps_ms, _) in runs.clone() {
+            for (series_ref, timestamps_ms) in runs {
                 put_ivarint(out, i64::from(series_ref).wrapping_sub(previous_ref));
                 previous_ref = i64::from(series_ref);
                 put_uvarint(out, timestamps_ms.len() as u64);
@@ -181,10 +183,9 @@ impl RecordBuilder {
                     previous_ms = *time_ms;
                 }
             }
-            for (_, _, values) in runs {
-                for value in values {
-                    out.extend_from_slice(&value.to_bits().to_le_bytes());
-                }
+            out.reserve(size_of_val(values));
+            for value in values {
+                out.extend_from_slice(&value.to_bits().to_le_bytes());
             }
         });
     }

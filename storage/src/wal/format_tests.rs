@@ -10,8 +10,9 @@ fn sample_builder() -> RecordBuilder {
     let mut builder = RecordBuilder::default();
     builder.tenant(3, "team");
     builder.series(3, [(7, &labels), (9, &LabelSet::empty())].into_iter());
-    let runs = [(7, &[1_i64, 2, -5][..], &[0.5, f64::NAN, -0.0][..]), (3, &[i64::MAX][..], &[1.0][..])];
-    builder.samples(3, 2, runs.into_iter(), StartSlice::UNKNOWN);
+    let runs = [(7, &[1_i64, 2, -5][..]), (3, &[i64::MAX][..])];
+    let values = [0.5, f64::NAN, -0.0, 1.0];
+    builder.samples(3, 2, runs.into_iter(), &values, StartSlice::UNKNOWN);
     let chunk = ChunkRecord {
         series_ref: 7,
         min_ms: -4,
@@ -23,7 +24,7 @@ fn sample_builder() -> RecordBuilder {
     builder.chunks(3, [chunk, ChunkRecord { series_ref: 8, values: b"other", ..chunk }].into_iter());
     builder.exemplars(3, &exemplars());
     let starts: StartTimes = [0, i64::MIN, i64::MIN, 5].into_iter().collect();
-    builder.samples(3, 2, runs.into_iter(), starts.up_to(4));
+    builder.samples(3, 2, runs.into_iter(), &values, starts.up_to(4));
     builder
 }
 

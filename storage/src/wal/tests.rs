@@ -20,7 +20,7 @@ fn record(value: u32) -> RecordBuilder {
     let mut builder = RecordBuilder::default();
     let times = [i64::from(value)];
     let values = [f64::from(value)];
-    builder.samples(0, 1, [(value, &times[..], &values[..])].into_iter(), StartSlice::UNKNOWN);
+    builder.samples(0, 1, [(value, &times[..])].into_iter(), &values, StartSlice::UNKNOWN);
     builder
 }
 
