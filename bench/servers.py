@@ -174,6 +174,15 @@ class MyTsdb(Server):
             if status not in (200, 204):
                 raise BenchError(f"{step} was answered with {status}: {body!r}")
 
+    def start(self) -> float:
+        seconds = super().start()
+        # The server is ready a moment before it has written where.
+        while not self.addresses_path.exists():
+            if self.process.poll() is not None:
+                raise BenchError(f"{self.name} ended with {self.process.returncode}, see {self.log_path}")
+            time.sleep(0.005)
+        return seconds
+
     def arrow_endpoint(self) -> str:
         return "http://" + json.loads(self.addresses_path.read_text())["arrow"]
 
