@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::exemplars::ExemplarLane;
 use super::histograms::HistogramShard;
 use super::series::{Codec, HeadPieces, SealedChunk, SeriesBuffer};
-use super::{SHARD_COUNT, SeriesTable, TOUCH_COUNT};
+use super::{SHARD_COUNT, SeriesTable, TOUCH_COUNT, read_ahead};
 use crate::chunk::is_histogram_chunk;
 use crate::model::{Exemplar, StartSlice, TimeRange, UNKNOWN_START_MS};
 
@@ -79,8 +79,7 @@ impl Shard {
 
     #[inline]
     fn touch_each(&self, local_indices: impl Iterator<Item = usize>, read: impl Fn(&SeriesBuffer) -> u8) {
-        let read_of = |index: usize| self.series.get(index).map_or(0, &read);
-        std::hint::black_box(local_indices.map(read_of).fold(0, std::ops::BitXor::bitxor));
+        read_ahead(local_indices.map(|index| self.series.get(index).map_or(0, &read)));
     }
 }
 

@@ -37,3 +37,9 @@ pub(crate) const CHUNK_SAMPLE_COUNT: usize = 480;
 const SHARD_COUNT: usize = 16;
 /// So many series are read ahead together: about as many as a core waits for at a time.
 const TOUCH_COUNT: usize = 16;
+
+/// Takes what was read ahead, so that the compiler does not leave the reading out.
+#[inline]
+fn read_ahead<T: Default + std::ops::BitXor<Output = T>>(touched: impl Iterator<Item = T>) {
+    std::hint::black_box(touched.fold(T::default(), T::bitxor));
+}

@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
 
 use super::keys::KeyMap;
-use super::{SHARD_COUNT, TOUCH_COUNT};
+use super::{SHARD_COUNT, TOUCH_COUNT, read_ahead};
 use crate::batch::{RejectReason, WriteBatch};
 use crate::index::memory::MemoryIndex;
 use crate::limits::{LongLabelCounts, TenantLimits};
@@ -115,16 +115,15 @@ impl SeriesTable {
             let named = self.named.0.read();
             let shards: [RwLockReadGuard<'_, KeyMap>; SHARD_COUNT] =
                 std::array::from_fn(|shard| self.keys[shard].read());
-            for (window_index, window) in batch.keys.chunks(TOUCH_COUNT).enumerate() {
-                let touched = window.iter().map(|key| shards[key_shard(*key)].touch(*key));
-                std::hint::black_box(touched.fold(0, std::ops::BitXor::bitxor));
-                for (index, key) in window.iter().enumerate() {
+            for window in batch.keys.chunks(TOUCH_COUNT) {
+                read_ahead(window.iter().map(|key| shards[key_shard(*key)].touch(*key)));
+                for key in window {
                     match shards[key_shard(*key)].get(*key) {
                         Some(series_ref) if is_named(&named, series_ref) => {
                             resolution.series_refs.push(series_ref);
                         }
                         known => {
-                            misses.push((window_index * TOUCH_COUNT + index, known));
+                            misses.push((resolution.series_refs.len(), known));
                             resolution.series_refs.push(Resolution::REJECTED);
                         }
                     }

@@ -120,7 +120,8 @@ impl Postings {
 
 /// Appends an id that is greater than all before.
 pub(super) fn append(bitmap: &mut RoaringBitmap, id: u32) {
-    // PERF: pushing looks for the largest id so far, in a full container from its end: 6 % of taking new series.
+    // PERF: pushing looks for the largest id so far, in a full container from its end: 6 % of
+    // the CPU of writing 60 samples each to 100,800 new series.
     bitmap.insert(id);
 }
 
