@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
 CLOCK_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -65,12 +66,18 @@ class Server:
             self.process = subprocess.Popen(
                 [str(self.program), *self.arguments()], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-        while True:
-            try:
-                if self.request("GET", self.ready_path)[0] == 200:
-                    return time.perf_counter() - started
-            except OSError:
-                pass
+        self.wait_for_start(self.is_ready, started)
+        return time.perf_counter() - started
+
+    def is_ready(self) -> bool:
+        try:
+            return self.request("GET", self.ready_path)[0] == 200
+        except OSError:
+            return False
+
+    def wait_for_start(self, condition: Callable[[], bool], started: float) -> None:
+        """Waits for a condition of a server that was started then, as long as it lives and has time."""
+        while not condition():
             if self.process.poll() is not None:
                 raise BenchError(f"{self.name} ended with {self.process.returncode}, see {self.log_path}")
             if time.perf_counter() - started > START_SECONDS_MAX:
@@ -177,10 +184,7 @@ class MyTsdb(Server):
     def start(self) -> float:
         seconds = super().start()
         # The server is ready a moment before it has written where.
-        while not self.addresses_path.exists():
-            if self.process.poll() is not None:
-                raise BenchError(f"{self.name} ended with {self.process.returncode}, see {self.log_path}")
-            time.sleep(0.005)
+        self.wait_for_start(self.addresses_path.exists, time.perf_counter())
         return seconds
 
     def arrow_endpoint(self) -> str:
