@@ -192,7 +192,7 @@ fn otlp(criterion: &mut Criterion) {
         columns::decode(environment, body)
     };
     if let Ok(columns) = decode(&body) {
-        known.learn(&columns);
+        known.learn(&columns, &keys);
     }
     group.bench_function("columns", |bencher| bencher.iter(|| decode(black_box(&body))));
 }

@@ -3,8 +3,10 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::{HashMap, HashSet};
+use mytsdb_storage::model::SeriesKeys;
 
 use super::columns::Columns;
+use super::templates::{Learned, Templates};
 
 /// Entries remembered; beyond them the memory starts afresh.
 const ENTRY_COUNT_MAX: usize = 100_000;
@@ -14,6 +16,8 @@ const ENTRY_COUNT_MAX: usize = 100_000;
 pub struct Facts {
     metadata: HashSet<u128>,
     target_info: HashMap<u128, bool>,
+    /// Metrics that came before.
+    pub(super) templates: Templates,
 }
 
 impl Facts {
@@ -40,10 +44,16 @@ impl KnownMetadata {
         self.facts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what a request brought that is stored now.
-    pub fn learn(&self, columns: &Columns<'_>) {
+    /// Remembers what a request brought that is stored now; `keys` are those that its columns were made with.
+    pub fn learn(&self, columns: &Columns<'_>, keys: &SeriesKeys) {
         let (metadata, target_info) = (&columns.metadata_digests, &columns.target_info);
-        if metadata.is_empty() && target_info.is_empty() {
+        let is_worn = self.facts().templates.count(columns.template_use);
+        let mut scratch = Vec::new();
+        let candidates = columns.candidates.iter();
+        let learned: Vec<Learned> = candidates
+            .filter_map(|candidate| Learned::new(candidate, &columns.keys, (keys, &mut scratch)))
+            .collect();
+        if metadata.is_empty() && target_info.is_empty() && learned.is_empty() && !is_worn {
             return;
         }
         let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +63,11 @@ impl KnownMetadata {
         if facts.target_info.len() + target_info.len() > ENTRY_COUNT_MAX {
             facts.target_info.clear();
         }
+        if is_worn {
+            facts.templates.clear();
+        }
         facts.metadata.extend(metadata.iter().copied());
         facts.target_info.extend(target_info.iter().copied());
+        learned.into_iter().for_each(|one| facts.templates.insert(one));
     }
 }

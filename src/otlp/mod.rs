@@ -22,6 +22,7 @@ pub mod read;
 mod reply;
 mod signal;
 mod tally;
+pub mod templates;
 mod units;
 
 pub use door::Otlp;

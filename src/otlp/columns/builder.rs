@@ -1,5 +1,7 @@
 //! Fills the columns while the request is read.
 
+use std::ops::Range;
+
 use mytsdb_storage::model::{MetricKind, MetricMetadata, SeriesKeys, TenantId, UNKNOWN_START_MS, stale_nan};
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -13,6 +15,7 @@ use crate::otlp::read::{
     DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError, SummaryPoint,
     Visitor, read,
 };
+use crate::otlp::templates::{Candidate, Template, TemplateId};
 use crate::otlp::{DeltaTemporality, OtlpOptions, labels};
 
 /// `DataPointFlags::NO_RECORDED_VALUE`.
@@ -58,6 +61,11 @@ pub(super) struct Builder<'a, 'e> {
     source_digest: u128,
     metric_digest: u128,
     source: SourceBytes<'a>,
+    /// The template of the last metric that has one.
+    template: TemplateId,
+    first_series_of_metric: usize,
+    /// Whether the metric at hand may become a template, as far as it was told.
+    is_plain: bool,
     /// Whether the source is in the columns: that costs memory, and a source without points is nothing.
     is_source_kept: bool,
     first_sample_of_resource: usize,
@@ -88,6 +96,9 @@ impl<'a, 'e> Builder<'a, 'e> {
             source_digest: 0,
             metric_digest: 0,
             source: SourceBytes::default(),
+            template: TemplateId::NONE,
+            first_series_of_metric: 0,
+            is_plain: false,
             is_source_kept: false,
             first_sample_of_resource: 0,
             first_series_of_resource: 0,
@@ -205,11 +216,66 @@ impl<'a, 'e> Builder<'a, 'e> {
         self.out.series.push(SeriesOrigin { at: point.index, part });
     }
 
+    /// Adds a metric whose message repeats a template.
+    #[inline]
+    fn push_repeated(&mut self, template: &Template, message: &'a [u8]) {
+        let facts = self.environment.facts;
+        let (points, keys) = (facts.templates.points_of(template), facts.templates.keys_of(template));
+        let part_of =
+            |range: &Range<u32>| message.get(range.start as usize..range.end as usize).unwrap_or_default();
+        let source = self.keep_source();
+        let metric = self.out.metrics.len() as u32;
+        self.out.metrics.push(MetricOrigin {
+            source,
+            name: part_of(&template.name),
+            unit: part_of(&template.unit),
+            data_kind: template.kind,
+            is_monotonic: template.is_monotonic,
+            metadata: part_of(&template.metadata),
+            is_delta: false,
+        });
+        self.out.point_count += points.len();
+        let (first_point, first_sample) = (self.out.points.len() as u32, self.out.values.len());
+        self.out.keys.extend_from_slice(keys);
+        self.out.sample_ends.extend((first_sample..).skip(1).take(points.len()));
+        let series = (first_point..).take(points.len()).map(|at| SeriesOrigin { at, part: Part::Number });
+        self.out.series.extend(series);
+        let mut rest = message;
+        for point in points {
+            let Some((region, behind)) = rest.split_at_checked(usize::from(point.region_bytes)) else {
+                break;
+            };
+            rest = behind;
+            let NumberPoint { attributes, start_ns, time_ns: at_ns, value, .. } = point.read(region);
+            let is_counted = template.kind != DataKind::Gauge;
+            let start_ms = if is_counted { time_ms(start_ns) } else { UNKNOWN_START_MS };
+            self.out.starts.push(self.out.values.len(), start_ms);
+            self.out.points.push(PointOrigin { metric, attributes });
+            self.out.timestamps_ms.push(time_ms(at_ns));
+            let value = value.map_or(0.0, |number| self.float(number));
+            self.out.values.push(value);
+        }
+    }
+
     /// Smallest and largest observation as series of their own. The stale marker ends them only where they are.
     pub(super) fn push_range(&mut self, point: &Point, min: Option<f64>, max: Option<f64>) {
         for (part, value) in [(Part::Min, min), (Part::Max, max)] {
             if let Some(value) = value {
                 self.push(point, part, value, false);
+            }
+        }
+    }
+
+    /// A number as a sample.
+    #[inline]
+    fn float(&mut self, number: Number) -> f64 {
+        match number {
+            Number::Double(value) => value,
+            Number::Int(value) => {
+                if value.unsigned_abs() > EXACT_INTEGER_MAX && value as f64 as i128 != i128::from(value) {
+                    self.lose_integer(value);
+                }
+                value as f64
             }
         }
     }
@@ -374,8 +440,24 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
         };
     }
 
+    #[inline]
+    fn take_repeated(&mut self, message: &'a [u8]) -> bool {
+        let templates = &self.environment.facts.templates;
+        let Some((id, template)) = templates.expected_behind(self.template) else { return false };
+        let is_room = self.out.keys.len() + template.point_count() <= REQUEST_SERIES_COUNT_MAX;
+        let (of, with) = ((message, self.source_digest), (self.environment.keys, &mut self.scratch));
+        if !is_room || !templates.is_repeated(template, of, with) {
+            return false;
+        }
+        self.template = id;
+        self.out.template_use.hits += 1;
+        self.push_repeated(template, message);
+        true
+    }
+
     fn metric(&mut self, header: &MetricHeader<'a>) -> bool {
         self.out.point_count += header.point_count;
+        self.is_plain = false;
         let Some(kind) = header.kind.filter(|_| header.point_count > 0) else { return false };
         let is_delta = match self.check_temporality(kind, header.temporality) {
             Ok(is_delta) => is_delta,
@@ -407,6 +489,8 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
             });
             return false;
         }
+        self.first_series_of_metric = self.out.keys.len();
+        self.is_plain = matches!(kind, DataKind::Gauge | DataKind::Sum) && !is_delta;
         let MetricHeader { name, unit, metadata, is_monotonic, .. } = *header;
         let source = self.keep_source();
         self.out.metrics.push(MetricOrigin {
@@ -428,16 +512,14 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
     #[inline]
     fn number(&mut self, point: &NumberPoint<'a>) {
         let value = match point.value {
-            Some(Number::Double(value)) => value,
-            Some(Number::Int(value)) => {
-                if value.unsigned_abs() > EXACT_INTEGER_MAX && value as f64 as i128 != i128::from(value) {
-                    self.lose_integer(value);
-                }
-                value as f64
-            }
+            Some(number) => self.float(number),
             None if point.flags & NO_RECORDED_VALUE != 0 => 0.0,
-            None => return self.refuse("no_value", || "the point has no value".to_owned()),
+            None => {
+                self.is_plain = false;
+                return self.refuse("no_value", || "the point has no value".to_owned());
+            }
         };
+        self.is_plain &= point.flags == 0 && point.exemplars.is_empty();
         let times = (point.start_ns, point.time_ns);
         let Some(at) = self.point(point.attributes, times, point.flags) else { return };
         let is_counted = self.out.metrics.last().is_some_and(|metric| metric.data_kind != DataKind::Gauge);
@@ -459,6 +541,22 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
 
     fn summary(&mut self, point: &SummaryPoint<'a, '_>) {
         self.take_summary(point);
+    }
+
+    fn metric_end(&mut self, message: &'a [u8]) {
+        let first_series = self.first_series_of_metric;
+        let Some(first_key) = self.out.keys.get(first_series).filter(|_| self.is_plain) else { return };
+        self.out.template_use.misses += 1;
+        let templates = &self.environment.facts.templates;
+        let found = templates.find(*first_key, message);
+        if let Some(found) = found {
+            templates.follow(self.template, found);
+            self.template = found;
+        }
+        if templates.wants(found) {
+            let source_digest = self.source_digest;
+            self.out.candidates.push(Candidate { message, source_digest, first_series });
+        }
     }
 
     fn resource_end(&mut self) {

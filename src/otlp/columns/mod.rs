@@ -26,6 +26,7 @@ pub use self::labels::RequestLabels;
 use super::naming::NameKind;
 use super::read::{DataKind, payloads};
 use super::tally::Tally;
+use super::templates::{Candidate, TemplateUse};
 
 /// Label that tells series of deltas from others.
 pub const TEMPORALITY_LABEL: &str = "__temporality__";
@@ -63,6 +64,10 @@ pub struct Columns<'a> {
     pub(super) metadata_digests: Vec<u128>,
     /// Resources of which it was found out whether they have a `target_info`.
     pub(super) target_info: Vec<(u128, bool)>,
+    /// Metrics that may come again, but for their numbers.
+    pub(super) candidates: Vec<Candidate<'a>>,
+    /// How many metrics had come before.
+    pub(super) template_use: TemplateUse,
     /// Points in the request.
     pub point_count: usize,
     /// Points refused before the storage saw them.

@@ -11,12 +11,14 @@
 //!
 //! Source: opentelemetry-proto `metrics/v1/metrics.proto`; limits as in prost. Fuzzed against prost on the same bytes.
 
+mod layout;
 mod points;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod rebuild;
 #[cfg(test)]
 mod tests;
 
+pub use layout::{MetricLayout, PointLayout};
 use points::Stop;
 pub use points::{
     BUCKET_COUNT_READ_MAX, Buckets, ExponentialPoint, HistogramPoint, Number, NumberPoint, Scratch,
@@ -90,6 +92,10 @@ pub trait Visitor<'a> {
     fn resource(&mut self, resource: Option<&'a [u8]>, schema_url: &'a [u8]);
     /// The metrics that follow belong to this scope (an `InstrumentationScope` message, if there is one).
     fn scope(&mut self, scope: Option<&'a [u8]>, schema_url: &'a [u8]);
+    /// Takes a whole `Metric` message that came before, all but its numbers; `false` = it is to be read.
+    fn take_repeated(&mut self, _message: &'a [u8]) -> bool {
+        false
+    }
     /// A metric begins; `false` = its points are not wanted.
     fn metric(&mut self, metric: &MetricHeader<'a>) -> bool;
     /// A point of a gauge or sum.
@@ -100,6 +106,8 @@ pub trait Visitor<'a> {
     fn exponential(&mut self, point: &ExponentialPoint<'a, '_>);
     /// A point of a summary.
     fn summary(&mut self, point: &SummaryPoint<'a, '_>);
+    /// All points of the metric were told.
+    fn metric_end(&mut self, _message: &'a [u8]) {}
     /// All metrics of the resource were told.
     fn resource_end(&mut self);
 }
@@ -247,6 +255,9 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
     }
 
     fn metric(&mut self, bytes: &'a [u8]) -> Result<(), ReadError> {
+        if self.visitor.take_repeated(bytes) {
+            return Ok(());
+        }
         let (mut header, mut data) = (MetricHeader::default(), &[][..]);
         self.located(bytes, read_header(bytes, &mut header, &mut data))?;
         let is_wanted = match header.kind {
@@ -258,7 +269,9 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
         };
         let Some(kind) = header.kind else { return Ok(()) };
         // Points that nobody wants are read all the same: a malformed request is one for everybody.
-        self.each_of_field(data, 1, |walk, point| walk.point(kind, is_wanted, point))
+        self.each_of_field(data, 1, |walk, point| walk.point(kind, is_wanted, point))?;
+        self.visitor.metric_end(bytes);
+        Ok(())
     }
 
     #[inline]

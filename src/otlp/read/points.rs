@@ -147,7 +147,7 @@ pub struct SummaryPoint<'a, 's> {
 }
 
 /// The key of a length-delimited field with a number below 16.
-const fn key_byte(field: u8) -> u8 {
+pub(super) const fn key_byte(field: u8) -> u8 {
     field << 3 | LENGTH_DELIMITED
 }
 

@@ -3,6 +3,8 @@
 //! For tests and fuzzing only. Everything that the reader leaves as bytes is decoded here, so that a request is
 //! malformed for both or for none.
 
+use std::ops::Range;
+
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::metrics::v1 as proto;
@@ -14,8 +16,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::{DecodeError, Message};
 
 use super::{
-    Buckets, DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError,
-    SummaryPoint, Visitor, payloads, read,
+    Buckets, DataKind, ExponentialPoint, HistogramPoint, MetricHeader, MetricLayout, Number, NumberPoint,
+    ReadError, SummaryPoint, Visitor, payloads, read,
 };
 
 /// Compares the reader with prost on the same bytes, with and without schema URLs: these are two ways to walk.
@@ -120,6 +122,47 @@ impl Rebuilt {
         }
     }
 
+    /// Compares the metric at hand with what its layout tells.
+    fn check_layout(&mut self, message: &[u8], layout: &MetricLayout) {
+        let part = |range: &Range<u32>| &message[range.start as usize..range.end as usize];
+        let name = self.text(part(&layout.name));
+        let unit = self.text(part(&layout.unit));
+        let metadata = self.messages(part(&layout.metadata));
+        let (mut rest, mut points) = (message, Vec::new());
+        for point in &layout.points {
+            let (region, behind) = rest.split_at(usize::from(point.region_bytes));
+            points.push(self.number_point(&point.read(region)));
+            rest = behind;
+        }
+        let (temporality, is_monotonic) = (layout.temporality, layout.is_monotonic);
+        let Some(metric) = self.metrics().last() else { return };
+        let (told, told_temporality, told_is_monotonic) = match &metric.data {
+            Some(Data::Gauge(gauge)) => (&gauge.data_points, 0, false),
+            Some(Data::Sum(sum)) => (&sum.data_points, sum.aggregation_temporality, sum.is_monotonic),
+            other => panic!("a layout of {other:?}"),
+        };
+        assert_eq!((&name, &unit, &metadata), (&metric.name, &metric.unit, &metric.metadata));
+        assert_eq!((temporality, is_monotonic), (told_temporality, told_is_monotonic));
+        // Bytes, as values may be NaN.
+        let encoded =
+            |points: &[proto::NumberDataPoint]| points.iter().map(Message::encode_to_vec).collect::<Vec<_>>();
+        assert_eq!(encoded(&points), encoded(told), "{layout:?}");
+    }
+
+    fn number_point(&mut self, point: &NumberPoint<'_>) -> proto::NumberDataPoint {
+        proto::NumberDataPoint {
+            attributes: self.messages(point.attributes),
+            start_time_unix_nano: point.start_ns,
+            time_unix_nano: point.time_ns,
+            exemplars: self.messages(point.exemplars),
+            flags: point.flags,
+            value: point.value.map(|value| match value {
+                Number::Double(value) => Value::AsDouble(value),
+                Number::Int(value) => Value::AsInt(value),
+            }),
+        }
+    }
+
     fn data(&mut self) -> &mut Data {
         match self.metrics().last_mut().and_then(|metric| metric.data.as_mut()) {
             Some(data) => data,
@@ -178,17 +221,7 @@ impl<'a> Visitor<'a> for Rebuilt {
     }
 
     fn number(&mut self, point: &NumberPoint<'a>) {
-        let rebuilt = proto::NumberDataPoint {
-            attributes: self.messages(point.attributes),
-            start_time_unix_nano: point.start_ns,
-            time_unix_nano: point.time_ns,
-            exemplars: self.messages(point.exemplars),
-            flags: point.flags,
-            value: point.value.map(|value| match value {
-                Number::Double(value) => Value::AsDouble(value),
-                Number::Int(value) => Value::AsInt(value),
-            }),
-        };
+        let rebuilt = self.number_point(point);
         match self.data() {
             Data::Gauge(gauge) => gauge.data_points.push(rebuilt),
             Data::Sum(sum) => sum.data_points.push(rebuilt),
@@ -259,6 +292,12 @@ impl<'a> Visitor<'a> for Rebuilt {
         match self.data() {
             Data::Summary(summary) => summary.data_points.push(rebuilt),
             other => panic!("a summary in {other:?}"),
+        }
+    }
+
+    fn metric_end(&mut self, message: &'a [u8]) {
+        if let Some(layout) = MetricLayout::of(message) {
+            self.check_layout(message, &layout);
         }
     }
 

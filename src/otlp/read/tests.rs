@@ -50,6 +50,13 @@ pub(super) fn everything() -> ExportMetricsServiceRequest {
         flags: 1,
         value,
     };
+    // Of a time and a value alone, as most are.
+    let plain = |point: &NumberDataPoint, attributes| NumberDataPoint {
+        attributes,
+        exemplars: Vec::new(),
+        flags: 0,
+        ..point.clone()
+    };
     let integer = numbers(Some(number_data_point::Value::AsInt(i64::MIN)));
     let double = numbers(Some(number_data_point::Value::AsDouble(f64::NAN)));
     let explicit = HistogramDataPoint {
@@ -91,7 +98,11 @@ pub(super) fn everything() -> ExportMetricsServiceRequest {
         quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 1.0 }, ValueAtQuantile::default()],
         flags: 4,
     };
+    let unstarted = NumberDataPoint { start_time_unix_nano: 0, ..plain(&double, Vec::new()) };
+    let plain = vec![plain(&integer, attributes()), plain(&double, attributes()), unstarted];
     let datas = vec![
+        Data::Gauge(Gauge { data_points: plain.clone() }),
+        Data::Sum(Sum { data_points: plain, aggregation_temporality: 2, is_monotonic: true }),
         Data::Gauge(Gauge { data_points: vec![integer.clone(), double.clone(), numbers(None)] }),
         Data::Sum(Sum { data_points: vec![double, integer], aggregation_temporality: 1, is_monotonic: true }),
         Data::Histogram(Histogram { data_points: vec![explicit; 2], aggregation_temporality: 2 }),

@@ -182,7 +182,7 @@ impl Open {
             let starts = codec.starts.up_to(codec.values.len());
             codec.encoder.encode_starts(starts, codec.values.len(), &mut codec.value_bytes);
         }
-        codec.encoder.encode_values(&codec.values, &mut codec.value_bytes);
+        codec.encoder.encode_micro_values(&codec.values, &mut codec.value_bytes);
         let needed = self.micro.len() + codec.timestamp_bytes.len() + codec.value_bytes.len() + 6;
         if self.micro.capacity() < needed {
             self.micro.reserve_exact(needed.next_power_of_two().max(MICRO_BYTES_MIN) - self.micro.len());

@@ -4,6 +4,7 @@ mod delta;
 mod exemplars;
 mod histograms;
 mod points;
+mod templates;
 
 use std::collections::BTreeMap;
 
@@ -84,7 +85,7 @@ impl Fixture {
             let labels = RequestLabels::new(&columns, &self.options);
             self.storage.write(&TenantId::anonymous(), &batch(&columns, &labels), NOW_MS).unwrap()
         };
-        self.known.learn(&columns);
+        self.known.learn(&columns, self.storage.series_keys());
         reply(&Outcome::new(&mut columns, &report))
     }
 

@@ -1,0 +1,298 @@
+//! Metrics that came before: a sender repeats itself from one request to the next, all but times and values.
+//!
+//! Input: the bytes of a `Metric` message. Output: the [`Template`] that it repeats, which has the keys of its series and
+//! says where its numbers are: nothing is parsed, and one hash of the message instead of one per part proves it the same.
+//! A template is found by expectation (behind one metric comes what came behind it the last time), else by what the
+//! ordinary way found out: the key of the first series, and the length.
+//! Not here: what the points mean. Histograms, summaries, deltas and points with exemplars have no template.
+//!
+//! Invariant: a template stands for bytes, a source (tenant, options, resource, scope) and nothing else, so it never is
+//! out of date; at worst nobody sends such bytes any more.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use mytsdb_storage::model::SeriesKeys;
+
+use super::read::{DataKind, MetricLayout, PointLayout};
+
+/// Most memory of all templates.
+const MEMORY_BYTES_MAX: usize = 64 << 20;
+/// Longest message that is remembered: it is copied whole to be hashed.
+const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// A template that failed as often in a row is looked at only now and then: its sender changes more than numbers.
+const FAILURES_IN_A_ROW: u32 = 8;
+/// How often it is looked at then.
+const FAILURES_BETWEEN_LOOKS: u32 = 64;
+/// A full memory starts afresh when as many metrics were not in it for each that it has.
+const MISSES_PER_TEMPLATE: u64 = 8;
+/// But not if it is good for one in so many.
+const MISSES_PER_HIT: u64 = 4;
+
+/// Which template; [`TemplateId::NONE`] is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TemplateId(u32);
+
+impl TemplateId {
+    /// No template.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// A metric that came before.
+#[derive(Debug)]
+pub struct Template {
+    /// Digest of whose metric it is.
+    source_digest: u128,
+    /// Digest of the message without its numbers.
+    digest: u128,
+    message_bytes: u32,
+    /// Where its points are among those of all.
+    points: Range<u32>,
+    /// What came behind it the last time.
+    next: AtomicU32,
+    /// How often in a row the message was another one.
+    failure_count: AtomicU32,
+    /// Where the name is in the message.
+    pub name: Range<u32>,
+    /// Where the unit is.
+    pub unit: Range<u32>,
+    /// Where the fields `metadata` are.
+    pub metadata: Range<u32>,
+    /// Gauge or sum.
+    pub kind: DataKind,
+    /// Whether a sum only grows.
+    pub is_monotonic: bool,
+}
+
+impl Template {
+    /// How many points it has, each a series.
+    pub fn point_count(&self) -> usize {
+        self.points.len()
+    }
+
+    fn points(&self) -> Range<usize> {
+        self.points.start as usize..self.points.end as usize
+    }
+}
+
+/// A metric that the ordinary way read and that may become a template.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The message.
+    pub message: &'a [u8],
+    /// Digest of whose metric it is.
+    pub source_digest: u128,
+    /// Index of its first series in the columns; one series per point.
+    pub first_series: usize,
+}
+
+/// How a request fared.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TemplateUse {
+    /// Metrics that were a template's.
+    pub hits: u64,
+    /// Metrics that could have been.
+    pub misses: u64,
+}
+
+/// The templates of all tenants.
+#[derive(Debug, Default)]
+pub struct Templates {
+    all: Vec<Template>,
+    points: Vec<PointLayout>,
+    /// Keys of the points' series.
+    keys: Vec<u128>,
+    /// By key of the first series and length of the message.
+    by_first_series: HashMap<u128, u32>,
+    hits_since_full: AtomicU64,
+    misses_since_full: AtomicU64,
+}
+
+impl Templates {
+    /// The template of the metric that is expected behind `previous`.
+    #[inline]
+    pub(super) fn expected_behind(&self, previous: TemplateId) -> Option<(TemplateId, &Template)> {
+        let next = self.all.get(previous.0 as usize)?.next.load(Ordering::Relaxed);
+        Some((TemplateId(next), self.all.get(next as usize)?))
+    }
+
+    /// Whether `message` repeats the template. A copy of it goes through `scratch`.
+    #[inline]
+    pub(super) fn is_repeated(
+        &self,
+        template: &Template,
+        (message, source_digest): (&[u8], u128),
+        (keys, scratch): (&SeriesKeys, &mut Vec<u8>),
+    ) -> bool {
+        if message.len() != template.message_bytes as usize || source_digest != template.source_digest {
+            return false;
+        }
+        let failure_count = template.failure_count.load(Ordering::Relaxed);
+        if failure_count != 0 {
+            template.failure_count.store(failure_count.wrapping_add(1), Ordering::Relaxed);
+            if !is_looked_at(failure_count) {
+                return false;
+            }
+        }
+        let points = self.points.get(template.points()).unwrap_or_default();
+        let is_same = digest(keys, scratch, message, points) == template.digest;
+        // PERF: only changes are written, as the threads share this memory.
+        if is_same && failure_count != 0 {
+            template.failure_count.store(0, Ordering::Relaxed);
+        } else if !is_same && failure_count == 0 {
+            template.failure_count.store(1, Ordering::Relaxed);
+        }
+        is_same
+    }
+
+    /// Layouts of the template's points.
+    #[inline]
+    pub(super) fn points_of(&self, template: &Template) -> &[PointLayout] {
+        self.points.get(template.points()).unwrap_or_default()
+    }
+
+    /// Keys of the template's series, one per point.
+    #[inline]
+    pub(super) fn keys_of(&self, template: &Template) -> &[u128] {
+        self.keys.get(template.points()).unwrap_or_default()
+    }
+
+    /// The template that begins with the same series and is as long. It may be another one all the same.
+    pub(super) fn find(&self, first_key: u128, message: &[u8]) -> Option<TemplateId> {
+        self.by_first_series.get(&identity(first_key, message.len())).map(|index| TemplateId(*index))
+    }
+
+    /// Notes what came behind a metric.
+    pub(super) fn follow(&self, previous: TemplateId, next: TemplateId) {
+        if let Some(template) = self.all.get(previous.0 as usize)
+            && template.next.load(Ordering::Relaxed) != next.0
+        {
+            template.next.store(next.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a metric that is not known, or for which `found` no longer stands, is wanted as a candidate.
+    pub(super) fn wants(&self, found: Option<TemplateId>) -> bool {
+        let failed = found.and_then(|id| self.all.get(id.0 as usize));
+        !self.is_full()
+            && failed.is_none_or(|template| {
+                let failure_count = template.failure_count.load(Ordering::Relaxed);
+                failure_count != 0 && is_looked_at(failure_count - 1)
+            })
+    }
+
+    fn is_full(&self) -> bool {
+        let per_template = size_of::<Template>() + size_of::<(u128, u32)>();
+        let per_point = size_of::<PointLayout>() + size_of::<u128>();
+        self.all.len() * per_template + self.points.len() * per_point >= MEMORY_BYTES_MAX
+    }
+
+    /// Counts how a request fared; returns whether the memory should start afresh.
+    pub(super) fn count(&self, of_request: TemplateUse) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        let hits = self.hits_since_full.fetch_add(of_request.hits, Ordering::Relaxed) + of_request.hits;
+        let misses =
+            self.misses_since_full.fetch_add(of_request.misses, Ordering::Relaxed) + of_request.misses;
+        misses > MISSES_PER_TEMPLATE * self.all.len() as u64 && misses > MISSES_PER_HIT * hits
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes a template; one that was found before in its place is forgotten.
+    pub(super) fn insert(&mut self, learned: Learned) {
+        let start = self.points.len() as u32;
+        self.points.extend_from_slice(&learned.layout.points);
+        self.keys.extend_from_slice(&learned.keys);
+        let MetricLayout { name, unit, metadata, kind, is_monotonic, .. } = learned.layout;
+        let mut template = Template {
+            source_digest: learned.source_digest,
+            digest: learned.digest,
+            message_bytes: learned.message_bytes,
+            points: start..self.points.len() as u32,
+            next: AtomicU32::new(TemplateId::NONE.0),
+            failure_count: AtomicU32::new(0),
+            name,
+            unit,
+            metadata,
+            kind,
+            is_monotonic,
+        };
+        let index = *self.by_first_series.entry(learned.identity).or_insert(self.all.len() as u32);
+        match self.all.get_mut(index as usize) {
+            None => self.all.push(template),
+            Some(earlier) => {
+                // What it was good for so far says how good this one will be.
+                template.next = AtomicU32::new(*earlier.next.get_mut());
+                template.failure_count = AtomicU32::new(*earlier.failure_count.get_mut());
+                *earlier = template;
+            }
+        }
+    }
+}
+
+/// A template to be, made without a lock.
+#[derive(Debug)]
+pub(super) struct Learned {
+    layout: MetricLayout,
+    keys: Vec<u128>,
+    source_digest: u128,
+    digest: u128,
+    message_bytes: u32,
+    identity: u128,
+}
+
+impl Learned {
+    /// Makes a template of a candidate with these keys of the request's series; `None` if it has numbers in unusual
+    /// places.
+    pub(super) fn new(
+        candidate: &Candidate<'_>,
+        series_keys: &[u128],
+        (keys, scratch): (&SeriesKeys, &mut Vec<u8>),
+    ) -> Option<Self> {
+        let Candidate { message, source_digest, first_series } = *candidate;
+        if message.len() > MESSAGE_BYTES_MAX {
+            return None;
+        }
+        let layout = MetricLayout::of(message)?;
+        let series_keys = series_keys.get(first_series..first_series + layout.points.len())?;
+        Some(Self {
+            keys: series_keys.to_vec(),
+            source_digest,
+            digest: digest(keys, scratch, message, &layout.points),
+            message_bytes: message.len() as u32,
+            identity: identity(*series_keys.first()?, message.len()),
+            layout,
+        })
+    }
+}
+
+/// Whether a template that failed so often in a row is looked at once more.
+fn is_looked_at(failure_count: u32) -> bool {
+    failure_count < FAILURES_IN_A_ROW || failure_count.is_multiple_of(FAILURES_BETWEEN_LOOKS)
+}
+
+fn identity(first_key: u128, message_bytes: usize) -> u128 {
+    first_key ^ message_bytes as u128
+}
+
+/// Digest of a message without its numbers.
+#[inline]
+fn digest(keys: &SeriesKeys, scratch: &mut Vec<u8>, message: &[u8], points: &[PointLayout]) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(message);
+    let mut rest = scratch.as_mut_slice();
+    for point in points {
+        let Some((region, behind)) = rest.split_at_mut_checked(usize::from(point.region_bytes)) else {
+            break;
+        };
+        point.blank(region);
+        rest = behind;
+    }
+    keys.key(scratch)
+}
