@@ -90,26 +90,27 @@ impl IntegerPlan {
 impl IntegerEncoder {
     /// Estimates each transform of `integers` (at least one) that may be the smallest, and takes the one that is.
     pub(super) fn plan(&mut self, integers: &[i64]) -> IntegerPlan {
-        self.plan_among(integers, Widths::worth_a_look)
+        self.plan_among(integers, |distances, transform| distances.is_worth_a_look(transform))
     }
 
     /// As [`IntegerEncoder::plan`], but looks at one transform only: quicker, and seldom larger.
     pub(super) fn plan_quickly(&mut self, integers: &[i64]) -> IntegerPlan {
-        self.plan_among(integers, |widths| {
-            let likely = widths.likely();
-            TRANSFORMS.map(|transform| transform == likely)
-        })
+        self.plan_among(integers, |distances, transform| distances.likely() == transform)
     }
 
-    fn plan_among(&mut self, integers: &[i64], choose: impl FnOnce(&Widths) -> [bool; 3]) -> IntegerPlan {
+    fn plan_among(
+        &mut self,
+        integers: &[i64],
+        is_chosen: impl Fn(&Distances, Transform) -> bool,
+    ) -> IntegerPlan {
         let first = integers.first().copied().unwrap_or(0);
         self.offsets.clear();
         self.offsets.extend(integers.iter().skip(1).map(|integer| integer.wrapping_sub(first)));
         let divisor = self.divide();
-        let is_chosen = choose(&Widths::of(&self.offsets));
+        let distances = Distances::of(&self.offsets);
         let mut best: Option<IntegerPlan> = None;
         for (index, (candidate, transform)) in self.candidates.iter_mut().zip(TRANSFORMS).enumerate() {
-            if !is_chosen[index] {
+            if !is_chosen(&distances, transform) {
                 continue;
             }
             let first_delta = candidate.transform(transform, &self.offsets);
@@ -184,56 +185,45 @@ impl IntegerEncoder {
     }
 }
 
-/// Bits of the widest number that each transform makes, without a sign.
+/// How far from zero the numbers are that each transform makes, all together.
 ///
-/// PERF: one pass without a branch, where planning a transform takes a pass per shape.
+/// PERF: one pass without a branch, where planning a transform takes a pass for each shape of a block.
 #[derive(Debug, Clone, Copy)]
-struct Widths {
-    offset: u32,
-    delta: u32,
-    delta_of_delta: u32,
+struct Distances {
+    offset: u64,
+    delta: u64,
+    delta_of_delta: u64,
 }
 
-/// Offsets that are so many bits wider than deltas, or the other way round, are not looked at: whatever the shape of
-/// the blocks, it does not make up for that.
-const HOPELESS_BITS: u32 = 4;
+/// Offsets that are so many times farther from zero than deltas are not looked at: no base makes up for that.
+const HOPELESS_FACTOR: u64 = 16;
 
-impl Widths {
+impl Distances {
     fn of(offsets: &[i64]) -> Self {
-        let without_sign = |number: i64| (number ^ (number >> 63)).cast_unsigned();
-        let width = |bits: u64| u64::BITS - bits.leading_zeros();
-        let all = offsets.iter().fold(0, |bits, offset| bits | without_sign(*offset));
-        let first = offsets.first().map_or(0, |offset| without_sign(*offset));
-        let deltas = offsets.windows(2).fold(first, |bits, pair| match pair {
-            [before, offset] => bits | without_sign(offset.wrapping_sub(*before)),
-            _ => bits,
-        });
-        // The first change of a delta is that from the first offset, which is a delta, too.
-        let second = match offsets {
-            [first, second, ..] => without_sign(second.wrapping_sub(*first).wrapping_sub(*first)),
-            _ => 0,
-        };
-        let changes = offsets.windows(3).fold(second, |bits, three| match three {
-            [first, second, third] => {
-                let (before, after) = (second.wrapping_sub(*first), third.wrapping_sub(*second));
-                bits | without_sign(after.wrapping_sub(before))
-            }
-            _ => bits,
-        });
-        Self { offset: width(all), delta: width(deltas), delta_of_delta: width(changes) }
+        let mut sums = Self { offset: 0, delta: 0, delta_of_delta: 0 };
+        let (mut last_offset, mut last_delta) = (0, offsets.first().copied().unwrap_or(0));
+        for &offset in offsets {
+            let delta = offset.wrapping_sub(last_offset);
+            let change = delta.wrapping_sub(last_delta);
+            sums.offset = sums.offset.saturating_add(offset.unsigned_abs());
+            sums.delta = sums.delta.saturating_add(delta.unsigned_abs());
+            sums.delta_of_delta = sums.delta_of_delta.saturating_add(change.unsigned_abs());
+            (last_offset, last_delta) = (offset, delta);
+        }
+        sums
     }
 
-    /// Which of [`TRANSFORMS`] may be the smallest.
-    fn worth_a_look(&self) -> [bool; 3] {
-        TRANSFORMS.map(|transform| match transform {
-            Transform::Delta => self.delta < self.offset + HOPELESS_BITS,
-            Transform::Offset => self.offset < self.delta + HOPELESS_BITS,
-            // Numbers that jump about make wider changes of deltas than deltas.
-            Transform::DeltaOfDelta => self.delta_of_delta <= self.delta,
-        })
+    /// Whether the transform may be the smallest.
+    fn is_worth_a_look(&self, transform: Transform) -> bool {
+        match transform {
+            // Deltas are never far larger than offsets, and take outliers and what seldom changes best.
+            Transform::Delta => true,
+            Transform::Offset => self.offset < self.delta.saturating_mul(HOPELESS_FACTOR),
+            Transform::DeltaOfDelta => self.delta_of_delta < self.delta,
+        }
     }
 
-    /// The one that is the smallest, most of the time.
+    /// The transform that is the smallest, most of the time.
     fn likely(&self) -> Transform {
         if self.delta_of_delta < self.delta.min(self.offset) {
             Transform::DeltaOfDelta
