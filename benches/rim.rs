@@ -13,6 +13,7 @@ use mytsdb::otlp::read::{
 use mytsdb::prom_api::result_json::{Remarks, ResultJson};
 use mytsdb::remote::{write_v1, write_v2};
 use mytsdb_promql::{MatrixSeries, Value};
+use mytsdb_storage::ResolvedSeries;
 use mytsdb_storage::model::{LabelSet, SeriesKeys, TenantId};
 use mytsdb_tools::bench_load::container::{SERIES_PER_CONTAINER, label_sets};
 use mytsdb_tools::bench_load::otlp::Target;
@@ -192,7 +193,7 @@ fn otlp(criterion: &mut Criterion) {
         columns::decode(environment, body)
     };
     if let Ok(columns) = decode(&body) {
-        known.learn(&columns, &keys);
+        known.learn(&columns, &ResolvedSeries::default(), &keys);
     }
     group.bench_function("columns", |bencher| bencher.iter(|| decode(black_box(&body))));
 }

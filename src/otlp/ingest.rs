@@ -95,7 +95,7 @@ pub(super) fn ingest(
         let labels = RequestLabels::new(&columns, options);
         core.storage.submit(tenant, &batch(&columns, &labels), core.now_ms())?
     };
-    known.learn(&columns, core.storage.series_keys());
+    known.learn(&columns, &report.series, core.storage.series_keys());
     let outcome = Outcome::new(&mut columns, &report);
     core.metrics.accepted_samples(PROTOCOL, report.accepted_sample_count);
     for (reason, count) in outcome.refusals() {

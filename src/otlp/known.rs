@@ -3,6 +3,7 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::{HashMap, HashSet};
+use mytsdb_storage::ResolvedSeries;
 use mytsdb_storage::model::SeriesKeys;
 
 use super::columns::Columns;
@@ -44,14 +45,22 @@ impl KnownMetadata {
         self.facts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers what a request brought that is stored now; `keys` are those that its columns were made with.
-    pub fn learn(&self, columns: &Columns<'_>, keys: &SeriesKeys) {
+    /// Remembers what a request brought that is stored now, in these series; `keys` are those that its columns were made
+    /// with.
+    pub fn learn(&self, columns: &Columns<'_>, resolved: &ResolvedSeries, keys: &SeriesKeys) {
         let (metadata, target_info) = (&columns.metadata_digests, &columns.target_info);
-        let is_worn = self.facts().templates.count(columns.template_use);
+        let is_worn = {
+            let templates = &self.facts().templates;
+            for repeated in &columns.repeated {
+                templates.set_hints(repeated, &columns.keys, resolved);
+            }
+            templates.count(columns.template_use)
+        };
+        let series = (columns.keys.as_slice(), resolved);
         let mut scratch = Vec::new();
         let candidates = columns.candidates.iter();
         let learned: Vec<Learned> = candidates
-            .filter_map(|candidate| Learned::new(candidate, &columns.keys, (keys, &mut scratch)))
+            .filter_map(|candidate| Learned::new(candidate, series, (keys, &mut scratch)))
             .collect();
         if metadata.is_empty() && target_info.is_empty() && learned.is_empty() && !is_worn {
             return;

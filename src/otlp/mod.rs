@@ -2,7 +2,7 @@
 //!
 //! Way of a write: bytes ([`http`] makes protobuf of [`json`]) → [`door`] → [`ingest`] → [`read`] (nothing is built) →
 //! [`columns`] (points become columns, labels are made only for new series) → `Storage::submit` → [`outcome`] → [`reply`]
-//! when durable. Spans and log records are counted first ([`events`]). Names follow Prometheus' translation strategies
+//! when durable. What repeats an earlier metric is not read again ([`templates`]). Spans and log records are counted first ([`events`]). Names follow Prometheus' translation strategies
 //! ([`naming`]), as the tenant's [`OtlpOptions`] say.
 //! Not here: storage.
 

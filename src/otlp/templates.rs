@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use mytsdb_storage::model::SeriesKeys;
+use mytsdb_storage::{ResolvedSeries, SeriesHint};
 
 use super::read::{DataKind, MetricLayout, PointLayout};
 
@@ -87,6 +88,28 @@ pub struct Candidate<'a> {
     pub first_series: usize,
 }
 
+/// A metric that repeated a template.
+#[derive(Debug, Clone, Copy)]
+pub struct Repeated {
+    /// Where the template's points are among those of all.
+    first_point: u32,
+    /// Its first series in the columns; one series per point.
+    first_series: u32,
+    point_count: u32,
+}
+
+impl Repeated {
+    /// A metric whose series in the columns begin at `first_series`.
+    pub(super) fn new(template: &Template, first_series: usize) -> Self {
+        let Range { start, end } = template.points;
+        Self { first_point: start, first_series: first_series as u32, point_count: end - start }
+    }
+
+    fn points(&self) -> Range<usize> {
+        self.first_point as usize..self.first_point as usize + self.point_count as usize
+    }
+}
+
 /// How a request fared.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TemplateUse {
@@ -97,19 +120,42 @@ pub struct TemplateUse {
 }
 
 /// The templates of all tenants.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Templates {
+    memory_bytes_max: usize,
     all: Vec<Template>,
     points: Vec<PointLayout>,
     /// Keys of the points' series.
     keys: Vec<u128>,
+    /// What the storage said about them, as bits.
+    hints: Vec<AtomicU64>,
     /// By key of the first series and length of the message.
     by_first_series: HashMap<u128, u32>,
     hits_since_full: AtomicU64,
     misses_since_full: AtomicU64,
 }
 
+impl Default for Templates {
+    fn default() -> Self {
+        Self::new(MEMORY_BYTES_MAX)
+    }
+}
+
 impl Templates {
+    /// No templates yet, and later not many more than fit into so much memory.
+    fn new(memory_bytes_max: usize) -> Self {
+        Self {
+            memory_bytes_max,
+            all: Vec::new(),
+            points: Vec::new(),
+            keys: Vec::new(),
+            hints: Vec::new(),
+            by_first_series: HashMap::new(),
+            hits_since_full: AtomicU64::new(0),
+            misses_since_full: AtomicU64::new(0),
+        }
+    }
+
     /// The template of the metric that is expected behind `previous`.
     #[inline]
     pub(super) fn expected_behind(&self, previous: TemplateId) -> Option<(TemplateId, &Template)> {
@@ -158,6 +204,32 @@ impl Templates {
         self.keys.get(template.points()).unwrap_or_default()
     }
 
+    /// Appends hints for the template's series to `out`.
+    #[inline]
+    pub(super) fn hints_of(&self, template: &Template, out: &mut Vec<SeriesHint>) {
+        let hints = self.hints.get(template.points()).unwrap_or_default();
+        out.extend(hints.iter().map(|bits| SeriesHint::from_bits(bits.load(Ordering::Relaxed))));
+    }
+
+    /// Remembers what the storage says now about the series of a metric that repeated a template. Whose template it was
+    /// does not matter: what is said about a key is true of the key.
+    pub(super) fn set_hints(&self, repeated: &Repeated, series_keys: &[u128], resolved: &ResolvedSeries) {
+        let hints = self.hints.get(repeated.points()).unwrap_or_default();
+        let newest = resolved.hint(repeated.first_series as usize);
+        let is_known =
+            |bits: &AtomicU64| SeriesHint::from_bits(bits.load(Ordering::Relaxed)).is_of_table_of(newest);
+        // PERF: those of one metric are as old as each other.
+        if hints.first().is_none_or(is_known) {
+            return;
+        }
+        let keys = self.keys.get(repeated.points()).unwrap_or_default();
+        for (index, (key, bits)) in (repeated.first_series as usize..).zip(keys.iter().zip(hints)) {
+            if series_keys.get(index) == Some(key) {
+                bits.store(resolved.hint(index).to_bits(), Ordering::Relaxed);
+            }
+        }
+    }
+
     /// The template that begins with the same series and is as long. It may be another one all the same.
     pub(super) fn find(&self, first_key: u128, message: &[u8]) -> Option<TemplateId> {
         self.by_first_series.get(&identity(first_key, message.len())).map(|index| TemplateId(*index))
@@ -184,8 +256,8 @@ impl Templates {
 
     fn is_full(&self) -> bool {
         let per_template = size_of::<Template>() + size_of::<(u128, u32)>();
-        let per_point = size_of::<PointLayout>() + size_of::<u128>();
-        self.all.len() * per_template + self.points.len() * per_point >= MEMORY_BYTES_MAX
+        let per_point = size_of::<PointLayout>() + size_of::<u128>() + size_of::<SeriesHint>();
+        self.all.len() * per_template + self.points.len() * per_point >= self.memory_bytes_max
     }
 
     /// Counts how a request fared; returns whether the memory should start afresh.
@@ -201,7 +273,7 @@ impl Templates {
 
     /// Forgets all.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.memory_bytes_max);
     }
 
     /// Takes a template; one that was found before in its place is forgotten.
@@ -209,6 +281,7 @@ impl Templates {
         let start = self.points.len() as u32;
         self.points.extend_from_slice(&learned.layout.points);
         self.keys.extend_from_slice(&learned.keys);
+        self.hints.extend(learned.hints.iter().map(|hint| AtomicU64::new(hint.to_bits())));
         let MetricLayout { name, unit, metadata, kind, is_monotonic, .. } = learned.layout;
         let mut template = Template {
             source_digest: learned.source_digest,
@@ -241,6 +314,7 @@ impl Templates {
 pub(super) struct Learned {
     layout: MetricLayout,
     keys: Vec<u128>,
+    hints: Vec<SeriesHint>,
     source_digest: u128,
     digest: u128,
     message_bytes: u32,
@@ -248,11 +322,11 @@ pub(super) struct Learned {
 }
 
 impl Learned {
-    /// Makes a template of a candidate with these keys of the request's series; `None` if it has numbers in unusual
-    /// places.
+    /// Makes a template of a candidate, with the keys of the request's series and what the storage said about them;
+    /// `None` if it has numbers in unusual places.
     pub(super) fn new(
         candidate: &Candidate<'_>,
-        series_keys: &[u128],
+        (series_keys, resolved): (&[u128], &ResolvedSeries),
         (keys, scratch): (&SeriesKeys, &mut Vec<u8>),
     ) -> Option<Self> {
         let Candidate { message, source_digest, first_series } = *candidate;
@@ -260,9 +334,11 @@ impl Learned {
             return None;
         }
         let layout = MetricLayout::of(message)?;
-        let series_keys = series_keys.get(first_series..first_series + layout.points.len())?;
+        let series = first_series..first_series + layout.points.len();
+        let series_keys = series_keys.get(series.clone())?;
         Some(Self {
             keys: series_keys.to_vec(),
+            hints: series.map(|index| resolved.hint(index)).collect(),
             source_digest,
             digest: digest(keys, scratch, message, &layout.points),
             message_bytes: message.len() as u32,
@@ -295,4 +371,69 @@ fn digest(keys: &SeriesKeys, scratch: &mut Vec<u8>, message: &[u8], points: &[Po
         rest = behind;
     }
     keys.key(scratch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gauge of two points with the attributes `bytes`, which are not looked at.
+    fn gauge(bytes: u8) -> Vec<u8> {
+        let attribute = [7 << 3 | 2, 1, bytes];
+        let number = |key: u8| [&[key][..], &1_u64.to_le_bytes()].concat();
+        let point = [number(0x19), number(0x21), attribute.to_vec()].concat();
+        let data = [&[0x0a, point.len() as u8][..], &point].concat().repeat(2);
+        [&[0x0a, 1, b'g', 0x2a, data.len() as u8][..], &data].concat()
+    }
+
+    fn insert(templates: &mut Templates, series_key: u128) {
+        let (keys, series_keys) = (SeriesKeys::from_seed(1), [series_key, series_key + 1]);
+        let message = gauge(series_key as u8);
+        let candidate = Candidate { message: &message, source_digest: 0, first_series: 0 };
+        let resolved = ResolvedSeries::default();
+        let with = (&keys, &mut Vec::new());
+        templates.insert(Learned::new(&candidate, (&series_keys, &resolved), with).unwrap());
+    }
+
+    #[test]
+    fn a_full_memory_takes_nothing_and_starts_afresh_only_when_it_is_good_for_nothing() {
+        let mut templates = Templates::new(1_000);
+        let worn = TemplateUse { hits: 0, misses: 1_000 };
+        let mut series_key = 0;
+        while templates.wants(None) {
+            assert!(!templates.count(worn), "what is not full is not worn");
+            insert(&mut templates, series_key);
+            series_key += 10;
+        }
+        let template_count = templates.all.len() as u64;
+        assert!((2..10).contains(&template_count));
+        assert!(templates.find(0, &gauge(0)).is_some());
+        let few = TemplateUse { hits: 0, misses: MISSES_PER_TEMPLATE * template_count };
+        assert!(!templates.count(few));
+        assert!(!templates.count(TemplateUse { hits: few.misses, misses: 1 }), "it is good for half of them");
+        assert!(!templates.count(TemplateUse { hits: 0, misses: 3 * few.misses - 1 }));
+        assert!(templates.count(TemplateUse { hits: 0, misses: 1 }));
+        templates.clear();
+        assert!(templates.find(0, &gauge(0)).is_none() && templates.wants(None));
+        assert!(!templates.count(worn));
+    }
+
+    #[test]
+    fn messages_that_are_not_plain_or_too_long_are_no_templates() {
+        let learn = |message: &[u8]| {
+            let candidate = Candidate { message, source_digest: 0, first_series: 0 };
+            let with = (&SeriesKeys::from_seed(1), &mut Vec::new());
+            Learned::new(&candidate, (&[1, 2], &ResolvedSeries::default()), with).is_some()
+        };
+        let plain = gauge(7);
+        assert!(learn(&plain));
+        // A name of so many bytes before it.
+        let length = MESSAGE_BYTES_MAX as u32;
+        let varint = [length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8];
+        let long = [&[0x0a][..], &varint, &vec![b'x'; MESSAGE_BYTES_MAX], &plain[3..]].concat();
+        assert!(!learn(&long));
+        for cut in 0..plain.len() {
+            assert!(!learn(&plain[..cut]), "{cut} of {} bytes", plain.len());
+        }
+    }
 }

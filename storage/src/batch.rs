@@ -6,10 +6,75 @@
 use crate::limits::LongLabelCounts;
 use crate::model::{Exemplar, Histogram, LabelSet, MetricMetadata, StartRun};
 
+/// What the storage said about a key: valid for this key alone, and no longer than the storage likes. A hint that is out
+/// of date costs a search, nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesHint {
+    table_id: u32,
+    series_ref: u32,
+}
+
+impl SeriesHint {
+    /// Nothing is known. No table has this number.
+    pub const NONE: Self = Self { table_id: 0, series_ref: 0 };
+
+    /// As a number, to be kept where only numbers can be.
+    #[inline]
+    pub fn to_bits(self) -> u64 {
+        u64::from(self.table_id) << 32 | u64::from(self.series_ref)
+    }
+
+    /// What [`SeriesHint::to_bits`] gave.
+    #[inline]
+    pub fn from_bits(bits: u64) -> Self {
+        Self { table_id: (bits >> 32) as u32, series_ref: bits as u32 }
+    }
+
+    /// Whether it is as good as `other`: both are of the same table.
+    #[inline]
+    pub fn is_of_table_of(self, other: Self) -> bool {
+        self.table_id == other.table_id
+    }
+
+    /// The reference, if it is one of this table.
+    #[inline]
+    pub(crate) fn series_ref(self, table_id: u32) -> Option<u32> {
+        (self.table_id == table_id).then_some(self.series_ref)
+    }
+}
+
+/// Which series a batch was written to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolvedSeries {
+    table_id: u32,
+    series_refs: Vec<u32>,
+}
+
+impl ResolvedSeries {
+    /// In the place of a reference: the series was refused.
+    pub(crate) const REJECTED: u32 = u32::MAX;
+
+    pub(crate) fn new(table_id: u32, series_refs: Vec<u32>) -> Self {
+        Self { table_id, series_refs }
+    }
+
+    /// What may be said the next time about the key at `series_index` of the batch.
+    #[inline]
+    pub fn hint(&self, series_index: usize) -> SeriesHint {
+        let found = self.series_refs.get(series_index).filter(|found| **found != Self::REJECTED);
+        found.map_or(SeriesHint::NONE, |found| SeriesHint { table_id: self.table_id, series_ref: *found })
+    }
+}
+
 /// Gives the labels of a batch's series when the head meets a key for the first time.
 ///
 /// Why: on the hot path labels are never parsed; the key alone finds the series.
 pub trait LabelSource: Sync {
+    /// What earlier reports said about the keys of the batch: one hint per series, or none at all.
+    fn hints(&self) -> &[SeriesHint] {
+        &[]
+    }
+
     /// Returns the labels of the series at `series_index` of the batch.
     ///
     /// # Errors
@@ -201,6 +266,8 @@ pub struct WriteReport {
     pub accepted_histogram_count: usize,
     /// Exemplars accepted (repeats and those that are thinned out later included).
     pub accepted_exemplar_count: usize,
+    /// Which series the samples went to.
+    pub series: ResolvedSeries,
     /// Samples refused, by series.
     pub rejections: Vec<Rejection>,
     /// Facts about metrics for which there is no room.

@@ -34,7 +34,8 @@ pub use proof::doors as fuzzing;
 pub use block::door::IndexDoor;
 
 pub use batch::{
-    ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, WriteBatch, WriteReport,
+    ExemplarSample, HistogramSample, LabelSource, RejectReason, Rejection, ResolvedSeries, SeriesHint,
+    WriteBatch, WriteReport,
 };
 pub use check::{CheckError, CheckReport, Finding, RestoreError, RestoreReport, Severity, check, restore};
 pub use damage::DamagedFile;

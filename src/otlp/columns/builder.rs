@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use mytsdb_storage::SeriesHint;
 use mytsdb_storage::model::{MetricKind, MetricMetadata, SeriesKeys, TenantId, UNKNOWN_START_MS, stale_nan};
 use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -15,7 +16,7 @@ use crate::otlp::read::{
     DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError, SummaryPoint,
     Visitor, read,
 };
-use crate::otlp::templates::{Candidate, Template, TemplateId};
+use crate::otlp::templates::{Candidate, Repeated, Template, TemplateId};
 use crate::otlp::{DeltaTemporality, OtlpOptions, labels};
 
 /// `DataPointFlags::NO_RECORDED_VALUE`.
@@ -48,7 +49,11 @@ pub fn decode<'a>(environment: Environment<'_>, body: &'a [u8]) -> Result<Column
     let mut builder = Builder::new(environment);
     builder.out.reserve(body.len() / POINT_BYTES_USUAL);
     read(body, &mut builder)?;
-    Ok(builder.out)
+    let mut columns = builder.out;
+    if !columns.hints.is_empty() {
+        columns.hints.resize(columns.keys.len(), SeriesHint::NONE);
+    }
+    Ok(columns)
 }
 
 /// Collects the columns of one request.
@@ -236,6 +241,9 @@ impl<'a, 'e> Builder<'a, 'e> {
         });
         self.out.point_count += points.len();
         let (first_point, first_sample) = (self.out.points.len() as u32, self.out.values.len());
+        self.out.repeated.push(Repeated::new(template, self.out.keys.len()));
+        self.out.hints.resize(self.out.keys.len(), SeriesHint::NONE);
+        facts.templates.hints_of(template, &mut self.out.hints);
         self.out.keys.extend_from_slice(keys);
         self.out.sample_ends.extend((first_sample..).skip(1).take(points.len()));
         let series = (first_point..).take(points.len()).map(|at| SeriesOrigin { at, part: Part::Number });

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use mytsdb_storage::LabelSource;
 use mytsdb_storage::model::{LabelSet, LabelSetBuilder, MetricKind};
+use mytsdb_storage::{LabelSource, SeriesHint};
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
@@ -60,6 +60,10 @@ impl<'c, 'a> RequestLabels<'c, 'a> {
 }
 
 impl LabelSource for RequestLabels<'_, '_> {
+    fn hints(&self) -> &[SeriesHint] {
+        &self.columns.hints
+    }
+
     fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
         let missing = || format!("no series at index {series_index}");
         let origin = self.columns.series.get(series_index).ok_or_else(missing)?;

@@ -17,7 +17,7 @@ mod merge;
 mod tests;
 
 use mytsdb_storage::model::{MetricKind, MetricMetadata, StartTimes};
-use mytsdb_storage::{ExemplarSample, HistogramSample};
+use mytsdb_storage::{ExemplarSample, HistogramSample, SeriesHint};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 
@@ -26,7 +26,7 @@ pub use self::labels::RequestLabels;
 use super::naming::NameKind;
 use super::read::{DataKind, payloads};
 use super::tally::Tally;
-use super::templates::{Candidate, TemplateUse};
+use super::templates::{Candidate, Repeated, TemplateUse};
 
 /// Label that tells series of deltas from others.
 pub const TEMPORALITY_LABEL: &str = "__temporality__";
@@ -66,6 +66,10 @@ pub struct Columns<'a> {
     pub(super) target_info: Vec<(u128, bool)>,
     /// Metrics that may come again, but for their numbers.
     pub(super) candidates: Vec<Candidate<'a>>,
+    /// Metrics that came before.
+    pub(super) repeated: Vec<Repeated>,
+    /// Per series what the storage said about its key; empty if nothing.
+    pub(super) hints: Vec<SeriesHint>,
     /// How many metrics had come before.
     pub(super) template_use: TemplateUse,
     /// Points in the request.

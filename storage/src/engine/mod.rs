@@ -40,7 +40,7 @@ pub use options::{StorageOptions, WalSync};
 pub use snapshot::{SnapshotError, SnapshotInfo};
 use tenant::Tenant;
 
-use crate::batch::{Rejection, WriteBatch, WriteReport};
+use crate::batch::{Rejection, ResolvedSeries, WriteBatch, WriteReport};
 use crate::damage::{DamageList, DamagedFile};
 use crate::fs::FileSystem;
 use crate::fs::lock::DirectoryLock;
@@ -316,6 +316,7 @@ impl Storage {
         }
         report.accepted_sample_count = plan.sample_count();
         plan.apply(&active);
+        report.series = ResolvedSeries::new(active.table().id(), resolution.series_refs);
         Ok((report, Commit { wal: Arc::clone(&self.wal), lsn }))
     }
 

@@ -49,6 +49,10 @@ pub(super) fn check_shape(batch: &WriteBatch<'_>) -> Result<(), WriteError> {
     if batch.keys.len() != batch.sample_ends.len() {
         return shape(format!("{} keys for {} runs", batch.keys.len(), batch.sample_ends.len()));
     }
+    let hint_count = batch.labels.hints().len();
+    if hint_count != 0 && hint_count != batch.keys.len() {
+        return shape(format!("{hint_count} hints for {} keys", batch.keys.len()));
+    }
     if batch.timestamps_ms.len() != batch.values.len() {
         return shape(format!("{} timestamps for {} values", batch.timestamps_ms.len(), batch.values.len()));
     }

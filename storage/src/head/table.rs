@@ -4,14 +4,14 @@
 //! touches; `index` holds each distinct label set once. A reference is valid inside its table.
 //! Invariant: a series that is marked in `named` is named by the WAL's current epoch.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
 
 use super::keys::KeyMap;
 use super::{SHARD_COUNT, TOUCH_COUNT, read_ahead};
-use crate::batch::{RejectReason, WriteBatch};
+use crate::batch::{RejectReason, ResolvedSeries, WriteBatch};
 use crate::index::memory::MemoryIndex;
 use crate::limits::{LongLabelCounts, TenantLimits};
 use crate::model::{LabelSet, Matcher};
@@ -62,12 +62,17 @@ pub(crate) struct Resolution {
 
 impl Resolution {
     /// Stands for a series that was refused.
-    pub(crate) const REJECTED: u32 = u32::MAX;
+    pub(crate) const REJECTED: u32 = ResolvedSeries::REJECTED;
 }
+
+/// The number of the last table of the process.
+static LAST_TABLE_ID: AtomicU32 = AtomicU32::new(0);
 
 /// The series of one tenant.
 #[derive(Debug)]
 pub(crate) struct SeriesTable {
+    /// No other table of the process has it, so that references into this one are told from others.
+    id: u32,
     keys: [RwLock<KeyMap>; SHARD_COUNT],
     named: Named,
     index: RwLock<MemoryIndex>,
@@ -76,6 +81,7 @@ pub(crate) struct SeriesTable {
 impl Default for SeriesTable {
     fn default() -> Self {
         Self {
+            id: LAST_TABLE_ID.fetch_add(1, Ordering::Relaxed) + 1,
             keys: std::array::from_fn(|_| RwLock::default()),
             named: Named::default(),
             index: RwLock::default(),
@@ -108,24 +114,23 @@ impl SeriesTable {
         log: impl FnOnce(&[(u32, LabelSet)]) -> Result<(), E>,
     ) -> Result<Resolution, E> {
         let mut resolution =
-            Resolution { series_refs: Vec::with_capacity(batch.keys.len()), ..Resolution::default() };
+            Resolution { series_refs: vec![Resolution::REJECTED; batch.keys.len()], ..Resolution::default() };
         // Misses carry the reference if only the epoch was old.
         let mut misses: Vec<(usize, Option<u32>)> = Vec::new();
         {
             let named = self.named.0.read();
+            let sought = self.take_hints(batch, &named, &mut resolution.series_refs);
             let shards: [RwLockReadGuard<'_, KeyMap>; SHARD_COUNT] =
                 std::array::from_fn(|shard| self.keys[shard].read());
-            for window in batch.keys.chunks(TOUCH_COUNT) {
-                read_ahead(window.iter().map(|key| shards[key_shard(*key)].touch(*key)));
-                for key in window {
-                    match shards[key_shard(*key)].get(*key) {
+            for window in sought.chunks(TOUCH_COUNT) {
+                let keys = window.iter().map(|series_index| batch.keys[*series_index as usize]);
+                read_ahead(keys.clone().map(|key| shards[key_shard(key)].touch(key)));
+                for (series_index, key) in window.iter().zip(keys) {
+                    match shards[key_shard(key)].get(key) {
                         Some(series_ref) if is_named(&named, series_ref) => {
-                            resolution.series_refs.push(series_ref);
+                            resolution.series_refs[*series_index as usize] = series_ref;
                         }
-                        known => {
-                            misses.push((resolution.series_refs.len(), known));
-                            resolution.series_refs.push(Resolution::REJECTED);
-                        }
+                        known => misses.push((*series_index as usize, known)),
                     }
                 }
             }
@@ -134,6 +139,39 @@ impl SeriesTable {
             self.resolve_misses(batch, limits, &misses, &mut resolution, log)?;
         }
         Ok(resolution)
+    }
+
+    /// Sets the references of series whose hints are of this table; returns the indices of all others.
+    ///
+    /// PERF: a search waits for memory, mostly; hints of series that come in their usual order lie side by side.
+    fn take_hints(&self, batch: &WriteBatch<'_>, named: &[AtomicU64], series_refs: &mut [u32]) -> Vec<u32> {
+        let series_count = batch.keys.len() as u32;
+        let hints = batch.labels.hints();
+        if hints.is_empty() {
+            return (0..series_count).collect();
+        }
+        let mut sought = Vec::new();
+        for (series_index, hint) in (0..series_count).zip(hints) {
+            match hint.series_ref(self.id) {
+                Some(series_ref) if is_named(named, series_ref) => {
+                    series_refs[series_index as usize] = series_ref;
+                }
+                _ => sought.push(series_index),
+            }
+        }
+        debug_assert!(
+            self.are_hints_right(batch, series_refs),
+            "a hint is of another key: {hints:?} for {series_refs:?}"
+        );
+        sought
+    }
+
+    /// Whether no key is known to be another series than `series_refs` say.
+    fn are_hints_right(&self, batch: &WriteBatch<'_>, series_refs: &[u32]) -> bool {
+        let found = batch.keys.iter().map(|key| self.keys[key_shard(*key)].read().get(*key));
+        found.zip(series_refs).all(|(found, series_ref)| {
+            *series_ref == Resolution::REJECTED || found.is_none_or(|found| found == *series_ref)
+        })
     }
 
     fn resolve_misses<E>(
@@ -202,6 +240,11 @@ impl SeriesTable {
             shard.insert(key, series_ref);
         }
         Ok(())
+    }
+
+    /// Tells its references from those of other tables.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Most keys of a shard.

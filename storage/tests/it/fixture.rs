@@ -1,10 +1,11 @@
 //! A storage in a temporary directory, and batches from plain tuples.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use mytsdb_storage::model::{LabelSet, Matcher, TenantId, TimeRange};
 use mytsdb_storage::read::{SampleColumns, TimesId};
-use mytsdb_storage::{Storage, StorageOptions, WalSync, WriteBatch, WriteReport};
+use mytsdb_storage::{LabelSource, SeriesHint, Storage, StorageOptions, WalSync, WriteBatch, WriteReport};
 
 /// The clock of all tests.
 pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
@@ -13,13 +14,31 @@ pub(crate) struct Fixture {
     pub(crate) directory: tempfile::TempDir,
     storage: Option<Storage>,
     options: StorageOptions,
+    /// What the storage said about each key of a tenant: it is told again with the next write, however old it is.
+    hints: Mutex<HashMap<(TenantId, u128), SeriesHint>>,
+}
+
+/// Labels of a batch, with what is known about its keys.
+struct HintedLabels {
+    labels: Vec<LabelSet>,
+    hints: Vec<SeriesHint>,
+}
+
+impl LabelSource for HintedLabels {
+    fn labels(&self, series_index: usize) -> Result<LabelSet, String> {
+        self.labels.labels(series_index)
+    }
+
+    fn hints(&self) -> &[SeriesHint] {
+        &self.hints
+    }
 }
 
 impl Fixture {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = StorageOptions { wal_sync: WalSync::None, ..StorageOptions::new(directory.path()) };
-        let mut fixture = Self { directory, storage: None, options };
+        let mut fixture = Self { directory, storage: None, options, hints: Mutex::default() };
         fixture.reopen();
         fixture
     }
@@ -71,6 +90,12 @@ impl Fixture {
             values.extend(samples.iter().map(|(_, value)| *value));
             sample_ends.push(values.len());
         }
+        let name = |key: &u128| (tenant.clone(), *key);
+        let hints = {
+            let known = self.hints.lock().unwrap();
+            keys.iter().map(|key| known.get(&name(key)).copied().unwrap_or(SeriesHint::NONE)).collect()
+        };
+        let labels = HintedLabels { labels, hints };
         let batch = WriteBatch {
             keys: &keys,
             sample_ends: &sample_ends,
@@ -82,7 +107,10 @@ impl Fixture {
             exemplars: &[],
             metadata: &[],
         };
-        self.storage().write(tenant, &batch, NOW_MS).unwrap()
+        let report = self.storage().write(tenant, &batch, NOW_MS).unwrap();
+        let mut known = self.hints.lock().unwrap();
+        known.extend(keys.iter().enumerate().map(|(index, key)| (name(key), report.series.hint(index))));
+        report
     }
 
     /// Reads everything inside `range`: per series the id and the samples as bits.

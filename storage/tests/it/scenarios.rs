@@ -2,7 +2,9 @@
 
 use mytsdb_storage::model::{LabelSet, MatchOp, Matcher, MetricKind, MetricMetadata, TenantId, TimeRange};
 use mytsdb_storage::read::SampleColumns;
-use mytsdb_storage::{OpenError, RejectReason, Storage, StorageOptions, WriteBatch, WriteError};
+use mytsdb_storage::{
+    LabelSource, OpenError, RejectReason, SeriesHint, Storage, StorageOptions, WriteBatch, WriteError,
+};
 
 use crate::fixture::{Fixture, NOW_MS, labels_of};
 
@@ -358,4 +360,51 @@ fn writes_and_reads_go_on_while_heads_are_flushed() {
     });
     let counts: Vec<usize> = fixture.read(ALL).iter().map(|(_, samples)| samples.len()).collect();
     assert_eq!(counts, [50 * batches as usize; 2]);
+}
+
+/// A key's hint stands for the key: the search is left out. In another table it means nothing.
+#[test]
+fn a_hint_is_taken_in_the_table_that_gave_it_and_nowhere_else() {
+    struct Hinted(Vec<SeriesHint>);
+    impl LabelSource for Hinted {
+        fn labels(&self, _series_index: usize) -> Result<LabelSet, String> {
+            Err("nobody knows".to_owned())
+        }
+        fn hints(&self) -> &[SeriesHint] {
+            &self.0
+        }
+    }
+    let mut fixture = Fixture::new();
+    let write = |fixture: &Fixture, tenant: &TenantId, hints: Vec<SeriesHint>| {
+        let batch = WriteBatch {
+            keys: &[fixture.storage().series_key(b"a key that was never seen")],
+            sample_ends: &[1],
+            timestamps_ms: &[NOW_MS],
+            values: &[2.0],
+            starts: &[],
+            labels: &Hinted(hints),
+            histograms: &[],
+            exemplars: &[],
+            metadata: &[],
+        };
+        fixture.storage().write(tenant, &batch, NOW_MS)
+    };
+    let (one, other) = (TenantId::anonymous(), TenantId::new("other").unwrap());
+    let report = fixture.write(&[(1, vec![(NOW_MS - 1, 1.0)])]);
+    let hint = report.series.hint(0);
+    assert_eq!((report.series.hint(1), SeriesHint::from_bits(hint.to_bits())), (SeriesHint::NONE, hint));
+    let report = write(&fixture, &one, vec![hint]).unwrap();
+    assert_eq!((report.accepted_sample_count, report.series.hint(0)), (1, hint));
+    let expected = [(1, bits(&[(NOW_MS - 1, 1.0), (NOW_MS, 2.0)]))];
+    assert_eq!(fixture.read(ALL), expected);
+    // A flush begins an epoch in which the series must be named again.
+    fixture.storage().flush(NOW_MS).unwrap();
+    assert_eq!(write(&fixture, &other, vec![hint]).unwrap().accepted_sample_count, 0);
+    assert_eq!(write(&fixture, &one, vec![SeriesHint::NONE]).unwrap().accepted_sample_count, 0);
+    fixture.reopen();
+    let report = write(&fixture, &one, vec![hint]).unwrap();
+    assert_eq!((report.accepted_sample_count, report.series.hint(0)), (0, SeriesHint::NONE));
+    assert_eq!(fixture.read(ALL), expected);
+    let error = write(&fixture, &one, vec![hint; 2]).unwrap_err();
+    assert!(matches!(&error, WriteError::Shape(text) if text == "2 hints for 1 keys"), "{error}");
 }

@@ -85,7 +85,7 @@ impl Fixture {
             let labels = RequestLabels::new(&columns, &self.options);
             self.storage.write(&TenantId::anonymous(), &batch(&columns, &labels), NOW_MS).unwrap()
         };
-        self.known.learn(&columns, self.storage.series_keys());
+        self.known.learn(&columns, &report.series, self.storage.series_keys());
         reply(&Outcome::new(&mut columns, &report))
     }
 

@@ -1,7 +1,7 @@
 //! Metrics that repeat earlier ones are told as the reader would tell them.
 
-use mytsdb_storage::LabelSource as _;
 use mytsdb_storage::model::SeriesKeys;
+use mytsdb_storage::{LabelSource as _, ResolvedSeries};
 use opentelemetry_proto::tonic::metrics::v1 as metrics;
 use proptest::prelude::*;
 
@@ -65,7 +65,7 @@ impl Sender {
                 Environment { keys: &self.keys, tenant: &tenant, options: &self.options, facts: &facts };
             decode(environment, body).unwrap()
         };
-        known.learn(&columns, &self.keys);
+        known.learn(&columns, &ResolvedSeries::default(), &self.keys);
         (Told::of(&columns, &self.options), columns.template_use)
     }
 
@@ -195,6 +195,36 @@ fn a_template_follows_its_sender() {
         })
         .sum();
     assert!((1..20).contains(&candidates), "{candidates} times anew in 200 requests");
+}
+
+/// Through flushes, after which series get other numbers, and with another request between.
+#[test]
+fn repeated_metrics_are_stored_in_their_series() {
+    let fixture = Fixture::new(OtlpOptions::default());
+    let mut requests = [usual(), request(vec![text("service.name", "other")], vec![])];
+    let again = usual().resource_metrics.remove(0).scope_metrics;
+    requests[1].resource_metrics[0].scope_metrics = again;
+    let mut expected = BTreeMap::<String, Vec<(i64, u64)>>::new();
+    for round in 0..8 {
+        for request in &mut requests {
+            renumber(request, round);
+            // Deltas and histograms say the same each time; their own tests look at them.
+            let (alone, _) = export(request);
+            let reply = fixture.write(request).unwrap();
+            assert_eq!(reply.partial_success.map_or(0, |partial| partial.rejected_data_points), 0);
+            for (labels, samples) in alone.samples {
+                expected.entry(labels).or_default().extend(samples);
+            }
+        }
+        if round % 3 == 2 {
+            fixture.storage.flush(NOW_MS).unwrap();
+        }
+    }
+    for samples in expected.values_mut() {
+        samples.sort_unstable();
+        samples.dedup();
+    }
+    assert_eq!(fixture.stored().samples, expected);
 }
 
 /// One way in which a sender may change what it sends.
