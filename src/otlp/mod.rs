@@ -2,8 +2,8 @@
 //!
 //! Way of a write: bytes ([`http`] makes protobuf of [`json`]) → [`door`] → [`ingest`] → [`read`] (nothing is built) →
 //! [`columns`] (points become columns, labels are made only for new series) → `Storage::submit` → [`outcome`] → [`reply`]
-//! when durable. What repeats an earlier metric is not read again ([`templates`]). Spans and log records are counted first ([`events`]). Names follow Prometheus' translation strategies
-//! ([`naming`]), as the tenant's [`OtlpOptions`] say.
+//! when durable. What repeats an earlier metric is not read again ([`templates`]). Spans and log records are counted
+//! first ([`events`]). Names follow Prometheus' translation strategies ([`naming`]), as the tenant's [`OtlpOptions`] say.
 //! Not here: storage.
 
 pub mod columns;

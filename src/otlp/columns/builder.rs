@@ -16,7 +16,7 @@ use crate::otlp::read::{
     DataKind, ExponentialPoint, HistogramPoint, MetricHeader, Number, NumberPoint, ReadError, SummaryPoint,
     Visitor, read,
 };
-use crate::otlp::templates::{Candidate, Repeated, Template, TemplateId};
+use crate::otlp::templates::{Candidate, REQUEST_CANDIDATE_COUNT_MAX, Repeated, Template, TemplateId};
 use crate::otlp::{DeltaTemporality, OtlpOptions, labels};
 
 /// `DataPointFlags::NO_RECORDED_VALUE`.
@@ -561,7 +561,7 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
             templates.follow(self.template, found);
             self.template = found;
         }
-        if templates.wants(found) {
+        if self.out.candidates.len() < REQUEST_CANDIDATE_COUNT_MAX && templates.wants(found) {
             let source_digest = self.source_digest;
             self.out.candidates.push(Candidate { message, source_digest, first_series });
         }
