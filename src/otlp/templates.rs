@@ -86,8 +86,10 @@ pub struct Candidate<'a> {
     pub message: &'a [u8],
     /// Digest of whose metric it is.
     pub source_digest: u128,
-    /// Index of its first series in the columns; one series per point.
+    /// Index of its first series in the columns.
     pub first_series: usize,
+    /// How many series it has there: one per point, unless points were refused.
+    pub series_count: usize,
 }
 
 /// A metric that repeated a template.
@@ -331,18 +333,18 @@ pub(super) struct Learned {
 
 impl Learned {
     /// Makes a template of a candidate, with the keys of the request's series and what the storage said about them;
-    /// `None` if it has numbers in unusual places.
+    /// `None` if it has numbers in unusual places or points that were refused.
     pub(super) fn new(
         candidate: &Candidate<'_>,
         (series_keys, resolved): (&[u128], &ResolvedSeries),
         (keys, scratch): (&SeriesKeys, &mut Vec<u8>),
     ) -> Option<Self> {
-        let Candidate { message, source_digest, first_series } = *candidate;
+        let Candidate { message, source_digest, first_series, series_count } = *candidate;
         if message.len() > MESSAGE_BYTES_MAX {
             return None;
         }
-        let layout = MetricLayout::of(message)?;
-        let series = first_series..first_series + layout.points.len();
+        let layout = MetricLayout::of(message).filter(|layout| layout.points.len() == series_count)?;
+        let series = first_series..first_series + series_count;
         let series_keys = series_keys.get(series.clone())?;
         Some(Self {
             keys: series_keys.to_vec(),
@@ -404,7 +406,7 @@ mod tests {
     fn insert(templates: &mut Templates, series_key: u128) {
         let (keys, series_keys) = (SeriesKeys::from_seed(1), [series_key, series_key + 1]);
         let message = gauge(series_key as u8);
-        let candidate = Candidate { message: &message, source_digest: 0, first_series: 0 };
+        let candidate = Candidate { message: &message, source_digest: 0, first_series: 0, series_count: 2 };
         let resolved = ResolvedSeries::default();
         let with = (&keys, &mut Vec::new());
         templates.insert(Learned::new(&candidate, (&series_keys, &resolved), with).unwrap());
@@ -434,14 +436,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_are_not_plain_or_too_long_are_no_templates() {
-        let learn = |message: &[u8]| {
-            let candidate = Candidate { message, source_digest: 0, first_series: 0 };
+    fn messages_that_are_not_plain_not_whole_or_too_long_are_no_templates() {
+        let learn_of = |message: &[u8], series_count| {
+            let candidate = Candidate { message, source_digest: 0, first_series: 0, series_count };
             let with = (&SeriesKeys::from_seed(1), &mut Vec::new());
-            Learned::new(&candidate, (&[1, 2], &ResolvedSeries::default()), with).is_some()
+            Learned::new(&candidate, (&[1, 2, 3], &ResolvedSeries::default()), with).is_some()
         };
+        let learn = |message: &[u8]| learn_of(message, 2);
         let plain = gauge(7);
         assert!(learn(&plain));
+        assert!(!learn_of(&plain, 1), "a point was refused: the next series is not its own");
         // A name of so many bytes before it.
         let length = MESSAGE_BYTES_MAX as u32;
         let varint = [length as u8 | 0x80, (length >> 7) as u8 | 0x80, (length >> 14) as u8];

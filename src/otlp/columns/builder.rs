@@ -522,10 +522,7 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
         let value = match point.value {
             Some(number) => self.float(number),
             None if point.flags & NO_RECORDED_VALUE != 0 => 0.0,
-            None => {
-                self.is_plain = false;
-                return self.refuse("no_value", || "the point has no value".to_owned());
-            }
+            None => return self.refuse("no_value", || "the point has no value".to_owned()),
         };
         self.is_plain &= point.flags == 0 && point.exemplars.is_empty();
         let times = (point.start_ns, point.time_ns);
@@ -562,8 +559,8 @@ impl<'a> Visitor<'a> for Builder<'a, '_> {
             self.template = found;
         }
         if self.out.candidates.len() < REQUEST_CANDIDATE_COUNT_MAX && templates.wants(found) {
-            let source_digest = self.source_digest;
-            self.out.candidates.push(Candidate { message, source_digest, first_series });
+            let (source_digest, series_count) = (self.source_digest, self.out.keys.len() - first_series);
+            self.out.candidates.push(Candidate { message, source_digest, first_series, series_count });
         }
     }
 
