@@ -95,6 +95,10 @@ impl<'a> Columns<'a> {
         self.values.reserve(point_count);
         self.series.reserve(point_count);
         self.points.reserve(point_count);
+        self.hints.reserve(point_count);
+        // PERF: a few points a metric, mostly; vectors that grow are copied again and again.
+        self.metrics.reserve(point_count / 2);
+        self.repeated.reserve(point_count / 2);
     }
 
     /// The point that a series came from; `None` for `target_info`.

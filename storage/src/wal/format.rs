@@ -124,6 +124,9 @@ pub(crate) enum Record<'a> {
     Exemplars(Vec<(u32, Exemplar)>),
 }
 
+/// About as many bytes of a record are a run of one sample without its value.
+const RUN_BYTES_USUAL: usize = 4;
+
 /// Appends framed records to one buffer that goes to the WAL as a whole.
 #[derive(Debug, Default)]
 pub(crate) struct RecordBuilder {
@@ -171,6 +174,8 @@ impl RecordBuilder {
             if record_type == TYPE_STARTED_SAMPLES {
                 put_starts(starts, out);
             }
+            // PERF: a buffer that grows is copied again and again.
+            out.reserve(run_count.saturating_mul(RUN_BYTES_USUAL).saturating_add(size_of_val(values)));
             put_uvarint(out, run_count as u64);
             let mut previous_ref = 0_i64;
             let mut previous_ms = 0_i64;
@@ -183,7 +188,6 @@ impl RecordBuilder {
                     previous_ms = *time_ms;
                 }
             }
-            out.reserve(size_of_val(values));
             for value in values {
                 out.extend_from_slice(&value.to_bits().to_le_bytes());
             }
