@@ -33,7 +33,7 @@ impl Facts {
     }
 }
 
-/// Remembers metadata that the storage has and what was found out about resources.
+/// Remembers metadata that the storage has, what was found out about resources, and metrics that may come again.
 #[derive(Debug, Default)]
 pub struct KnownMetadata {
     facts: RwLock<Facts>,

@@ -22,7 +22,7 @@ pub mod read;
 mod reply;
 mod signal;
 mod tally;
-pub mod templates;
+mod templates;
 mod units;
 
 pub use door::Otlp;

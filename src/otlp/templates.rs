@@ -21,7 +21,7 @@ use super::read::{DataKind, MetricLayout, PointLayout};
 /// Most memory of all templates.
 const MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Most candidates of one request: what a request may cost in memory is bounded, and the next one brings more.
-pub const REQUEST_CANDIDATE_COUNT_MAX: usize = 10_000;
+pub(super) const REQUEST_CANDIDATE_COUNT_MAX: usize = 10_000;
 /// Longest message that is remembered: it is copied whole to be hashed.
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// A template that failed as often in a row is looked at only now and then: its sender changes more than numbers.
@@ -35,16 +35,16 @@ const MISSES_PER_HIT: u64 = 4;
 
 /// Which template; [`TemplateId::NONE`] is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TemplateId(u32);
+pub(super) struct TemplateId(u32);
 
 impl TemplateId {
     /// No template.
-    pub const NONE: Self = Self(u32::MAX);
+    pub(super) const NONE: Self = Self(u32::MAX);
 }
 
 /// A metric that came before.
 #[derive(Debug)]
-pub struct Template {
+pub(super) struct Template {
     /// Digest of whose metric it is.
     source_digest: u128,
     /// Digest of the message without its numbers.
@@ -57,20 +57,20 @@ pub struct Template {
     /// How often in a row the message was another one.
     failure_count: AtomicU32,
     /// Where the name is in the message.
-    pub name: Range<u32>,
+    pub(super) name: Range<u32>,
     /// Where the unit is.
-    pub unit: Range<u32>,
+    pub(super) unit: Range<u32>,
     /// Where the fields `metadata` are.
-    pub metadata: Range<u32>,
+    pub(super) metadata: Range<u32>,
     /// Gauge or sum.
-    pub kind: DataKind,
+    pub(super) kind: DataKind,
     /// Whether a sum only grows.
-    pub is_monotonic: bool,
+    pub(super) is_monotonic: bool,
 }
 
 impl Template {
     /// How many points it has, each a series.
-    pub fn point_count(&self) -> usize {
+    pub(super) fn point_count(&self) -> usize {
         self.points.len()
     }
 
@@ -81,20 +81,20 @@ impl Template {
 
 /// A metric that the ordinary way read and that may become a template.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     /// The message.
-    pub message: &'a [u8],
+    pub(super) message: &'a [u8],
     /// Digest of whose metric it is.
-    pub source_digest: u128,
+    pub(super) source_digest: u128,
     /// Index of its first series in the columns.
-    pub first_series: usize,
+    pub(super) first_series: usize,
     /// How many series it has there: one per point, unless points were refused.
-    pub series_count: usize,
+    pub(super) series_count: usize,
 }
 
 /// A metric that repeated a template.
 #[derive(Debug, Clone, Copy)]
-pub struct Repeated {
+pub(super) struct Repeated {
     /// Where the template's points are among those of all.
     first_point: u32,
     /// Its first series in the columns; one series per point.
@@ -116,16 +116,16 @@ impl Repeated {
 
 /// How a request fared.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct TemplateUse {
+pub(super) struct TemplateUse {
     /// Metrics that were a template's.
-    pub hits: u64,
+    pub(super) hits: u64,
     /// Metrics that could have been.
-    pub misses: u64,
+    pub(super) misses: u64,
 }
 
 /// The templates of all tenants.
 #[derive(Debug)]
-pub struct Templates {
+pub(super) struct Templates {
     memory_bytes_max: usize,
     all: Vec<Template>,
     points: Vec<PointLayout>,
@@ -185,8 +185,7 @@ impl Templates {
                 return false;
             }
         }
-        let points = self.points.get(template.points()).unwrap_or_default();
-        let is_same = digest(keys, scratch, message, points) == template.digest;
+        let is_same = digest(keys, scratch, message, self.points_of(template)) == template.digest;
         // PERF: only changes are written, as the threads share this memory.
         if is_same && failure_count != 0 {
             template.failure_count.store(0, Ordering::Relaxed);

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::points::key_byte;
-use super::{DataKind, MetricHeader, Number, NumberPoint, read_data, read_header};
+use super::{DataKind, MetricHeader, Number, NumberPoint, offset_of, read_data, read_header};
 use crate::wire::{FIXED64, Reader};
 
 /// Offset of a number that is not there: behind every region.
@@ -143,12 +143,6 @@ impl PointLayout {
 fn number_at(region: &[u8], at: u16) -> Option<u64> {
     let bytes = region.get(usize::from(at)..)?.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*bytes))
-}
-
-/// Where `part`, which is a part of `whole`, begins in it.
-fn offset_of(part: &[u8], whole: &[u8]) -> Option<usize> {
-    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
-    (offset + part.len() <= whole.len()).then_some(offset)
 }
 
 fn range_of(part: &[u8], whole: &[u8]) -> Option<Range<u32>> {

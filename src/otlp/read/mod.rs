@@ -174,8 +174,7 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
         result.map_err(|stop| match stop.into() {
             Stop::Scattered => ReadError::Scattered,
             Stop::Wire(source) => {
-                let offset = (message.as_ptr() as usize).saturating_sub(self.body.as_ptr() as usize);
-                ReadError::Malformed { offset, source }
+                ReadError::Malformed { offset: offset_of(message, self.body).unwrap_or_default(), source }
             }
         })
     }
@@ -311,6 +310,12 @@ impl<'a, V: Visitor<'a>> Walk<'a, '_, V> {
         }
         Ok(())
     }
+}
+
+/// Where `part`, which is a part of `whole`, begins in it.
+fn offset_of(part: &[u8], whole: &[u8]) -> Option<usize> {
+    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (offset + part.len() <= whole.len()).then_some(offset)
 }
 
 /// Takes a text that may be there once.
